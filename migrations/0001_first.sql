@@ -1,0 +1,328 @@
+-- Times are microseconds since 1970 in UTC. JSON is text and never queried inside. A row with deleted_at
+-- or released_at stays for the history that points at it.
+
+create table companies (
+    id {{pk}},
+    name text not null,
+    time_zone text not null,
+    country text not null,
+    site_key text not null unique,
+    billing_day bigint not null,
+    created_at bigint not null,
+    deleted_at bigint
+);
+
+create table users (
+    id {{pk}},
+    company_id bigint references companies (id),
+    email text not null unique,
+    password_hash text not null,
+    created_at bigint not null
+);
+
+create table tokens (
+    id {{pk}},
+    company_id bigint references companies (id),
+    name text not null,
+    hash {{blob}} not null unique,
+    can_write boolean not null,
+    created_at bigint not null,
+    revoked_at bigint
+);
+
+-- A POST that was answered once is answered the same again for 24 hours. answer is sealed: it may hold a secret.
+create table idempotency_keys (
+    token_id bigint not null references tokens (id),
+    key text not null,
+    request_hash {{blob}} not null,
+    status bigint,
+    answer {{blob}},
+    created_at bigint not null,
+    primary key (token_id, key)
+);
+create index idempotency_keys_by_age on idempotency_keys (created_at);
+
+create table carriers (
+    id {{pk}},
+    company_id bigint not null references companies (id),
+    kind text not null,
+    account_sid text not null,
+    auth_tokens {{blob}} not null,
+    base_url text not null,
+    hook_token text not null unique,
+    created_at bigint not null,
+    deleted_at bigint
+);
+create index carriers_by_company on carriers (company_id, id);
+
+create table trackers (
+    id {{pk}},
+    company_id bigint not null references companies (id),
+    name text not null,
+    tracker_type text not null,
+    number_type text not null,
+    destination text not null,
+    status boolean not null,
+    recording_enabled boolean not null,
+    recording_message text not null,
+    whisper_enabled boolean not null,
+    whisper_message text not null,
+    voicemail_enabled boolean not null,
+    voicemail_greeting text not null,
+    transcription_enabled boolean not null,
+    ring_timeout_s bigint not null,
+    swap_target text not null,
+    campaign_source text not null,
+    campaign_search_from text not null,
+    campaign_search_for text not null,
+    campaign_landing_page text not null,
+    campaign_referral text not null,
+    campaign_campaign_parameters text not null,
+    number_pool_size bigint,
+    created_at bigint not null,
+    deleted_at bigint
+);
+create index trackers_by_company on trackers (company_id, id);
+
+create table tracking_numbers (
+    id {{pk}},
+    company_id bigint not null references companies (id),
+    tracker_id bigint not null references trackers (id),
+    carrier_id bigint not null references carriers (id),
+    carrier_number_id text not null,
+    number text not null,
+    number_type text not null,
+    status boolean not null,
+    created_at bigint not null,
+    released_at bigint
+);
+create unique index tracking_numbers_in_use on tracking_numbers (carrier_id, number) where released_at is null;
+create index tracking_numbers_by_tracker on tracking_numbers (tracker_id, id);
+create index tracking_numbers_by_company on tracking_numbers (company_id, id);
+
+create table blocked_callers (
+    id {{pk}},
+    company_id bigint not null references companies (id),
+    number text not null,
+    note text not null,
+    created_at bigint not null,
+    unique (company_id, number)
+);
+
+-- The facts of a call that its carrier told (dial_outcome to end_duration_s) and the status that follows
+-- from them. source_* are a snapshot: later edits of a tracker don't rewrite history.
+create table calls (
+    id {{pk}},
+    company_id bigint not null references companies (id),
+    tracker_id bigint not null references trackers (id),
+    number_id bigint not null references tracking_numbers (id),
+    carrier_id bigint not null references carriers (id),
+    carrier_call_id text not null,
+    tracking_number text not null,
+    caller_number text not null,
+    caller_name text not null,
+    caller_city text not null,
+    caller_state text not null,
+    caller_zip text not null,
+    caller_country text not null,
+    forwarded_from text not null,
+    attestation text not null,
+    is_first_time boolean not null,
+    source_channel text not null,
+    source_referrer text not null,
+    source_keyword text not null,
+    landing_page text not null,
+    pages_visited text not null,
+    gclid text not null,
+    visitor_ip text not null,
+    status text not null,
+    started_at bigint not null,
+    call_duration bigint not null,
+    recording_duration bigint not null,
+    blocked boolean not null,
+    leg_answered boolean not null,
+    whisper_started boolean not null,
+    dial_outcome text,
+    bridged boolean,
+    voicemail_s bigint,
+    end_outcome text,
+    end_duration_s bigint,
+    ended_at bigint,
+    finish_due_at bigint,
+    finished_at bigint,
+    checked_at bigint not null,
+    note text not null,
+    value double precision,
+    lead_status text not null,
+    spam boolean not null,
+    search_text text not null,
+    unique (carrier_id, carrier_call_id)
+);
+create index calls_by_company on calls (company_id, id);
+create index calls_by_start on calls (company_id, started_at);
+create index calls_by_caller on calls (company_id, caller_number, id);
+create index calls_by_end on calls (company_id, ended_at);
+create index calls_to_finish on calls (finish_due_at) where finish_due_at is not null;
+create index calls_open on calls (checked_at) where finished_at is null;
+
+create table call_tags (
+    call_id bigint not null references calls (id),
+    tag text not null,
+    primary key (call_id, tag)
+);
+create index call_tags_by_tag on call_tags (tag, call_id);
+
+create table recordings (
+    id {{pk}},
+    company_id bigint not null references companies (id),
+    call_id bigint not null references calls (id),
+    carrier_id bigint not null references carriers (id),
+    carrier_recording_id text not null,
+    kind text not null,
+    state text not null,
+    media_url text not null,
+    duration_s bigint not null,
+    content_type text not null,
+    path text not null,
+    bytes bigint not null,
+    fetch_attempts bigint not null,
+    fetch_due_at bigint,
+    failure text not null,
+    delete_due_at bigint,
+    delete_attempts bigint not null,
+    announced_at bigint,
+    created_at bigint not null,
+    stored_at bigint,
+    unique (carrier_id, carrier_recording_id)
+);
+create index recordings_by_call on recordings (call_id, id);
+create index recordings_to_fetch on recordings (fetch_due_at) where fetch_due_at is not null;
+create index recordings_to_delete on recordings (delete_due_at) where delete_due_at is not null;
+
+create table voicemails (
+    id {{pk}},
+    company_id bigint not null references companies (id),
+    call_id bigint not null references calls (id),
+    tracker_id bigint not null references trackers (id),
+    recording_id bigint not null unique references recordings (id),
+    transcription text not null,
+    transcription_status text not null,
+    transcription_due_at bigint,
+    announced_at bigint,
+    created_at bigint not null
+);
+create index voicemails_by_company on voicemails (company_id, id);
+create index voicemails_to_announce on voicemails (transcription_due_at) where announced_at is null;
+
+create table messages (
+    id {{pk}},
+    company_id bigint not null references companies (id),
+    tracker_id bigint not null references trackers (id),
+    number_id bigint not null references tracking_numbers (id),
+    carrier_id bigint not null references carriers (id),
+    carrier_message_id text not null,
+    direction text not null,
+    from_number text not null,
+    to_number text not null,
+    body text not null,
+    media text not null,
+    segments bigint not null,
+    status text not null,
+    error_code bigint,
+    created_at bigint not null,
+    unique (carrier_id, carrier_message_id)
+);
+create index messages_by_company on messages (company_id, id);
+create index messages_by_time on messages (company_id, created_at);
+
+-- Who asked not to be texted.
+create table opt_outs (
+    company_id bigint not null references companies (id),
+    number text not null,
+    created_at bigint not null,
+    primary key (company_id, number)
+);
+
+create table usage_periods (
+    id {{pk}},
+    company_id bigint not null references companies (id),
+    start_date text not null,
+    end_date text not null,
+    local_numbers bigint not null,
+    tollfree_numbers bigint not null,
+    local_minutes bigint not null,
+    tollfree_minutes bigint not null,
+    sms_messages bigint not null,
+    created_at bigint not null,
+    unique (company_id, start_date)
+);
+
+-- Append-only. data is stored once, as sent; uid is the part of a delivery's id that names the event.
+create table events (
+    id {{pk}},
+    uid text not null unique,
+    company_id bigint not null references companies (id),
+    type text not null,
+    object text not null,
+    data text not null,
+    occurred_at bigint not null
+);
+create index events_by_company on events (company_id, id);
+
+-- activation counts how often the webhook became active: a pending delivery of an earlier one was held
+-- and is due at once, so becoming active again touches this row only.
+create table webhooks (
+    id {{pk}},
+    company_id bigint not null references companies (id),
+    target text not null,
+    events text not null,
+    description text not null,
+    headers text not null,
+    accept_any_2xx boolean not null,
+    rate_per_s double precision,
+    status text not null,
+    status_reason text not null,
+    status_at bigint not null,
+    verified_target text not null,
+    activation bigint not null,
+    secret {{blob}} not null,
+    previous_secret {{blob}},
+    previous_until bigint,
+    created_at bigint not null,
+    deleted_at bigint
+);
+create index webhooks_by_company on webhooks (company_id, id);
+
+create table deliveries (
+    id {{pk}},
+    company_id bigint not null,
+    webhook_id bigint not null references webhooks (id),
+    event_id bigint not null references events (id),
+    event_type text not null,
+    state text not null,
+    attempts bigint not null,
+    series_attempts bigint not null,
+    series_started_at bigint,
+    activation bigint not null,
+    next_attempt_at bigint,
+    created_at bigint not null,
+    delivered_at bigint,
+    unique (event_id, webhook_id)
+);
+create index deliveries_by_webhook on deliveries (webhook_id, id);
+create index deliveries_held on deliveries (webhook_id, id) where state = 'pending';
+create index deliveries_due on deliveries (webhook_id, activation, next_attempt_at, id) where state = 'pending';
+
+create table attempts (
+    delivery_id bigint not null references deliveries (id),
+    number bigint not null,
+    started_at bigint not null,
+    duration_ms bigint not null,
+    target text not null,
+    request_headers text not null,
+    status_code bigint,
+    error text,
+    error_detail text not null,
+    response_body text not null,
+    primary key (delivery_id, number)
+);

@@ -1,0 +1,163 @@
+//! Companies: the tenants. Everything else belongs to one, and a query on a tenant's data starts with a
+//! [`Scope`].
+
+use serde_json::{Value as Json, json};
+
+use crate::db::{self, Db, FromRow, Row, Tx, sql};
+use crate::kernel::clock::Micros;
+use crate::kernel::id::{self, CompanyId};
+use crate::kernel::page::{Listed, Page};
+
+/// Permission to work on one company's data: what queries on it start with. Made where a request was
+/// authorised, or where background work read the company's id off a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scope(CompanyId);
+
+impl Scope {
+    /// The caller has made sure that this company is the one that may be worked on.
+    pub fn of(company: CompanyId) -> Scope {
+        Scope(company)
+    }
+
+    pub fn company(self) -> CompanyId {
+        self.0
+    }
+}
+
+/// A company as stored.
+#[derive(Clone, Debug)]
+pub struct Company {
+    pub id: CompanyId,
+    pub name: String,
+    /// An IANA zone name that jiff knows.
+    pub time_zone: String,
+    /// ISO 3166-1 alpha-2.
+    pub country: String,
+    /// Public: names the company to the script on its web site.
+    pub site_key: String,
+    /// The day of the month on which a billing period starts, 1 to 28.
+    pub billing_day: i64,
+    pub created_at: Micros,
+}
+
+const COLUMNS: &str = "id, name, time_zone, country, site_key, billing_day, created_at";
+
+impl FromRow for Company {
+    fn from_row(row: &mut Row<'_>) -> db::Result<Company> {
+        Ok(Company {
+            id: row.get()?,
+            name: row.get()?,
+            time_zone: row.get()?,
+            country: row.get()?,
+            site_key: row.get()?,
+            billing_day: row.get()?,
+            created_at: row.get()?,
+        })
+    }
+}
+
+impl Company {
+    /// The object of the API.
+    pub fn to_json(&self) -> Json {
+        json!({
+            "id": self.id,
+            "name": self.name,
+            "time_zone": self.time_zone,
+            "country": self.country,
+            "site_key": self.site_key,
+            "billing_day": self.billing_day,
+            "created_at": self.created_at.rfc3339(),
+        })
+    }
+}
+
+/// A new company's settings, valid already.
+#[derive(Clone, Debug)]
+pub struct NewCompany {
+    pub name: String,
+    pub time_zone: String,
+    pub country: String,
+    pub billing_day: i64,
+}
+
+/// Whether `name` is a time zone that we know.
+pub fn is_time_zone(name: &str) -> bool {
+    jiff::tz::TimeZone::get(name).is_ok()
+}
+
+/// # Errors
+/// The database's.
+pub fn create(tx: &mut Tx<'_>, new: &NewCompany) -> db::Result<Company> {
+    let site_key = id::secret("site_", tx.seed());
+    let statement = "insert into companies (name, time_zone, country, site_key, billing_day, created_at)
+                     values (?, ?, ?, ?, ?, ?) returning ";
+    tx.one(
+        sql(format!("{statement}{COLUMNS}"))
+            .bind(&new.name)
+            .bind(&new.time_zone)
+            .bind(&new.country)
+            .bind(site_key)
+            .bind(new.billing_day)
+            .bind(tx.now()),
+    )
+}
+
+/// The company, if it exists and wasn't deleted.
+///
+/// # Errors
+/// The database's.
+pub fn find(tx: &mut Tx<'_>, id: CompanyId) -> db::Result<Option<Company>> {
+    tx.find(sql(format!("select {COLUMNS} from companies where id = ? and deleted_at is null")).bind(id))
+}
+
+/// Newest first. `only` limits the list to one company, for a token that sees no other.
+///
+/// # Errors
+/// The database's.
+pub async fn list(db: &Db, only: Option<CompanyId>, page: Page) -> db::Result<Listed<Company>> {
+    let rows = db
+        .read("companies.list", move |tx| {
+            let statement = format!(
+                "select {COLUMNS} from companies where deleted_at is null
+                 and (? or id = ?) and id < ? order by id desc limit ?"
+            );
+            tx.all(
+                sql(statement)
+                    .bind(only.is_none())
+                    .bind(only.unwrap_or(CompanyId(0)))
+                    .bind(page.after.unwrap_or(i64::MAX))
+                    .bind(page.fetch_limit()),
+            )
+        })
+        .await?;
+    Ok(Listed::new(rows, page, |c: &Company| c.id.0))
+}
+
+/// Replaces the settings.
+///
+/// # Errors
+/// The database's.
+pub fn update(tx: &mut Tx<'_>, scope: Scope, new: &NewCompany) -> db::Result<Option<Company>> {
+    let statement = "update companies set name = ?, time_zone = ?, country = ?, billing_day = ?
+                     where id = ? and deleted_at is null returning ";
+    tx.find(
+        sql(format!("{statement}{COLUMNS}"))
+            .bind(&new.name)
+            .bind(&new.time_zone)
+            .bind(&new.country)
+            .bind(new.billing_day)
+            .bind(scope.company()),
+    )
+}
+
+/// Marks the company deleted: its tokens stop working and nobody sees it; its history stays on disk.
+///
+/// # Errors
+/// The database's.
+pub fn delete(tx: &mut Tx<'_>, scope: Scope) -> db::Result<()> {
+    let statement = "update companies set deleted_at = ? where id = ? and deleted_at is null";
+    tx.execute(sql(statement).bind(tx.now()).bind(scope.company()))?;
+    let revoke = "update tokens set revoked_at = ? where company_id = ? and revoked_at is null";
+    tx.execute(sql(revoke).bind(tx.now()).bind(scope.company()))?;
+    Ok(())
+}

@@ -1,0 +1,405 @@
+//! Settings: what may be set, where from, and what holds otherwise. Flags, environment
+//! (`CALLTRACKER_…`) and the file (`calltracker.toml`) say the same things; a flag beats the environment,
+//! which beats the file. An unknown key or a malformed value is an error with its name in it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+use url::Url;
+
+use crate::kernel::secret::SecretKey;
+
+/// Gaps between the six sends of a delivery when nothing else is set: 55 s x 6^k, the last 23 h 45 min
+/// after the first (the contract's delivery rule 2).
+const RETRY_SCHEDULE_S: [u64; 5] = [55, 330, 1_980, 11_880, 71_280];
+/// Everything about one attempt, DNS to the last byte read (delivery rule 8).
+const WEBHOOK_TIMEOUT_S: u64 = 15;
+/// How long a recording's link works: as long as a delivery may be held.
+const RECORDING_URL_TTL_S: u64 = 30 * 24 * 3600;
+/// API requests of one token in a minute.
+const API_RATE_PER_MINUTE: u32 = 1_200;
+
+/// What the user gave, from one place. A field is a setting: the flag, the environment variable and the
+/// key in the file are all made of its name.
+#[derive(clap::Args, Deserialize, Clone, Debug, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Given {
+    /// Address to listen on; port 0 picks one and prints it [default: 127.0.0.1:8080]
+    #[arg(long, env = "CALLTRACKER_LISTEN")]
+    listen: Option<SocketAddr>,
+    /// Folder of the SQLite file, recordings and exports [default: ./data]
+    #[arg(long, env = "CALLTRACKER_DATA")]
+    data: Option<PathBuf>,
+    /// postgres://… instead of the embedded SQLite
+    #[arg(long, env = "CALLTRACKER_DATABASE_URL", hide_env_values = true)]
+    database_url: Option<String>,
+    /// Base64 of 32 bytes; made at first start in the data folder, must be given with database_url
+    #[arg(long, env = "CALLTRACKER_SECRET_KEY", hide_env_values = true)]
+    secret_key: Option<Key>,
+    /// What carriers, pages and receivers see [default: http://<listen>]
+    #[arg(long, env = "CALLTRACKER_PUBLIC_URL")]
+    public_url: Option<PublicUrl>,
+    /// An account-wide API token with write access that is made at start, for automation
+    #[arg(long, env = "CALLTRACKER_BOOTSTRAP_TOKEN", hide_env_values = true)]
+    bootstrap_token: Option<BootstrapToken>,
+    /// error, warn, info, debug or trace [default: info]
+    #[arg(long, env = "CALLTRACKER_LOG")]
+    log: Option<LogLevel>,
+    /// text or json [default: text]
+    #[arg(long, env = "CALLTRACKER_LOG_FORMAT")]
+    log_format: Option<LogFormat>,
+    #[command(flatten)]
+    webhooks: WebhooksGiven,
+    #[command(flatten)]
+    carriers: CarriersGiven,
+    #[command(flatten)]
+    recordings: RecordingsGiven,
+    #[command(flatten)]
+    api: ApiGiven,
+}
+
+#[derive(clap::Args, Deserialize, Clone, Debug, Default)]
+#[serde(deny_unknown_fields, default)]
+struct WebhooksGiven {
+    /// Gaps between the sends of a delivery; their number is the number of retries [default: 55s,330s,1980s,11880s,71280s]
+    #[arg(
+        long = "webhooks-retry-schedule",
+        env = "CALLTRACKER_WEBHOOKS_RETRY_SCHEDULE",
+        value_delimiter = ','
+    )]
+    #[arg(id = "webhooks_retry_schedule")]
+    retry_schedule: Option<Vec<Span>>,
+    /// Deadline of one attempt, from DNS to the last byte [default: 15s]
+    #[arg(long = "webhooks-timeout", env = "CALLTRACKER_WEBHOOKS_TIMEOUT", id = "webhooks_timeout")]
+    timeout: Option<Span>,
+    /// CIDRs that may be webhook targets although they are private
+    #[arg(
+        long = "webhooks-allow-targets",
+        env = "CALLTRACKER_WEBHOOKS_ALLOW_TARGETS",
+        value_delimiter = ','
+    )]
+    #[arg(id = "webhooks_allow_targets")]
+    allow_targets: Option<Vec<IpNet>>,
+}
+
+#[derive(clap::Args, Deserialize, Clone, Debug, Default)]
+#[serde(deny_unknown_fields, default)]
+struct CarriersGiven {
+    /// CIDRs that a carrier's base_url may lead to although they are private
+    #[arg(
+        long = "carriers-allow-targets",
+        env = "CALLTRACKER_CARRIERS_ALLOW_TARGETS",
+        value_delimiter = ','
+    )]
+    #[arg(id = "carriers_allow_targets")]
+    allow_targets: Option<Vec<IpNet>>,
+}
+
+#[derive(clap::Args, Deserialize, Clone, Debug, Default)]
+#[serde(deny_unknown_fields, default)]
+struct RecordingsGiven {
+    /// How long a recording's link works [default: 30d]
+    #[arg(long = "recordings-url-ttl", env = "CALLTRACKER_RECORDINGS_URL_TTL", id = "recordings_url_ttl")]
+    url_ttl: Option<Span>,
+    /// Leave the carrier's copy of a recording where it is [default: false]
+    #[arg(
+        long = "recordings-keep-at-carrier",
+        env = "CALLTRACKER_RECORDINGS_KEEP_AT_CARRIER",
+        id = "recordings_keep_at_carrier"
+    )]
+    keep_at_carrier: Option<bool>,
+}
+
+#[derive(clap::Args, Deserialize, Clone, Debug, Default)]
+#[serde(deny_unknown_fields, default)]
+struct ApiGiven {
+    /// API requests of one token in a minute [default: 1200]
+    #[arg(long = "api-rate-per-minute", env = "CALLTRACKER_API_RATE_PER_MINUTE", id = "api_rate_per_minute")]
+    rate_per_minute: Option<u32>,
+}
+
+/// The settings that hold.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub data: PathBuf,
+    pub database_url: Option<String>,
+    /// None: to be read from the data folder, or made there.
+    pub secret_key: Option<SecretKey>,
+    /// None: http:// and the address that is really listened on.
+    pub public_url: Option<Url>,
+    pub bootstrap_token: Option<String>,
+    pub log: LogLevel,
+    pub log_format: LogFormat,
+    pub webhooks: Webhooks,
+    pub carriers: Carriers,
+    pub recordings: Recordings,
+    pub api: Api,
+}
+
+#[derive(Clone, Debug)]
+pub struct Webhooks {
+    pub retry_schedule: Vec<Duration>,
+    pub timeout: Duration,
+    pub allow_targets: Vec<IpNet>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Carriers {
+    pub allow_targets: Vec<IpNet>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Recordings {
+    pub url_ttl: Duration,
+    pub keep_at_carrier: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Api {
+    pub rate_per_minute: u32,
+}
+
+/// What is wrong with the settings; the program ends with exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BadConfig(pub String);
+
+/// The file that is read if `--config` doesn't name another; it need not exist.
+pub const FILE: &str = "calltracker.toml";
+
+impl Given {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// It can't be read (unless it is the default one and isn't there), or says something unknown.
+    pub fn from_file(path: Option<&Path>) -> Result<Given, BadConfig> {
+        let named = path.unwrap_or(Path::new(FILE));
+        let text = match std::fs::read_to_string(named) {
+            Ok(text) => text,
+            Err(e) if path.is_none() && e.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Given::default());
+            }
+            Err(e) => return Err(BadConfig(format!("reading {}: {e}", named.display()))),
+        };
+        toml::from_str(&text).map_err(|e| BadConfig(format!("{}: {e}", named.display())))
+    }
+
+    /// These settings, those of `under` where these are silent, and the defaults.
+    ///
+    /// # Errors
+    /// Settings that contradict each other.
+    pub fn resolve(self, under: Given) -> Result<Config, BadConfig> {
+        let spans = |v: Vec<Span>| v.into_iter().map(|s| s.0).collect();
+        let schedule = self.webhooks.retry_schedule.or(under.webhooks.retry_schedule);
+        let config = Config {
+            listen: self.listen.or(under.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            data: self.data.or(under.data).unwrap_or(PathBuf::from("data")),
+            database_url: self.database_url.or(under.database_url),
+            secret_key: self.secret_key.or(under.secret_key).map(|k| k.0),
+            public_url: self.public_url.or(under.public_url).map(|u| u.0),
+            bootstrap_token: self.bootstrap_token.or(under.bootstrap_token).map(|t| t.0),
+            log: self.log.or(under.log).unwrap_or(LogLevel::Info),
+            log_format: self.log_format.or(under.log_format).unwrap_or(LogFormat::Text),
+            webhooks: Webhooks {
+                retry_schedule: schedule
+                    .map_or_else(|| RETRY_SCHEDULE_S.map(Duration::from_secs).to_vec(), spans),
+                timeout: or(self.webhooks.timeout, under.webhooks.timeout, WEBHOOK_TIMEOUT_S),
+                allow_targets: self
+                    .webhooks
+                    .allow_targets
+                    .or(under.webhooks.allow_targets)
+                    .unwrap_or_default(),
+            },
+            carriers: Carriers {
+                allow_targets: self
+                    .carriers
+                    .allow_targets
+                    .or(under.carriers.allow_targets)
+                    .unwrap_or_default(),
+            },
+            recordings: Recordings {
+                url_ttl: or(self.recordings.url_ttl, under.recordings.url_ttl, RECORDING_URL_TTL_S),
+                keep_at_carrier: self
+                    .recordings
+                    .keep_at_carrier
+                    .or(under.recordings.keep_at_carrier)
+                    .unwrap_or(false),
+            },
+            api: Api {
+                rate_per_minute: self
+                    .api
+                    .rate_per_minute
+                    .or(under.api.rate_per_minute)
+                    .unwrap_or(API_RATE_PER_MINUTE)
+                    .max(1),
+            },
+        };
+        if config.database_url.is_some() && config.secret_key.is_none() {
+            let why = "secret_key must be given with database_url, so that all nodes share it";
+            return Err(BadConfig(why.to_owned()));
+        }
+        Ok(config)
+    }
+}
+
+fn or(first: Option<Span>, second: Option<Span>, default_s: u64) -> Duration {
+    first.or(second).map_or(Duration::from_secs(default_s), |s| s.0)
+}
+
+/// A length of time: a whole number and its unit, `ms`, `s`, `m`, `h` or `d`.
+#[derive(Clone, Copy, Debug)]
+struct Span(Duration);
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Span, String> {
+        let bad = || format!("{text:?} is not a length of time such as 500ms, 55s, 5m, 12h or 30d");
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at(digits);
+        let number: u64 = number.parse().map_err(|_| bad())?;
+        let millis: u64 = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return Err(bad()),
+        };
+        // A hundred years, so that sums of times stay far from the end of the range.
+        let total = number.checked_mul(millis).filter(|ms| *ms <= 100 * 365 * 86_400_000);
+        total.map(|ms| Span(Duration::from_millis(ms))).ok_or_else(bad)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Key(SecretKey);
+
+impl FromStr for Key {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Key, String> {
+        SecretKey::parse(text).map(Key).ok_or("is not the base64 of 32 bytes".to_owned())
+    }
+}
+
+#[derive(Clone, Debug)]
+struct BootstrapToken(String);
+
+/// A guessable token would open everything: 32 characters are what we make ourselves.
+const BOOTSTRAP_TOKEN_CHARS_MIN: usize = 20;
+
+impl FromStr for BootstrapToken {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<BootstrapToken, String> {
+        let fits = text.len() >= BOOTSTRAP_TOKEN_CHARS_MIN && text.bytes().all(|b| b.is_ascii_graphic());
+        fits.then(|| BootstrapToken(text.to_owned()))
+            .ok_or(format!("must be at least {BOOTSTRAP_TOKEN_CHARS_MIN} printable ASCII characters"))
+    }
+}
+
+#[derive(Clone, Debug)]
+struct PublicUrl(Url);
+
+impl FromStr for PublicUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<PublicUrl, String> {
+        let url = Url::parse(text).map_err(|e| format!("{text:?} is not a URL: {e}"))?;
+        let plain = matches!(url.scheme(), "http" | "https")
+            && url.host().is_some()
+            && url.path() == "/"
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+            && url.password().is_none();
+        plain.then_some(PublicUrl(url)).ok_or("must be http(s)://host[:port] and nothing more".to_owned())
+    }
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// How it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Reads a text value of the file by the same rules as a flag.
+macro_rules! from_text {
+    ($($name:ident),*) => {$(
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<$name, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+
+from_text!(Span, Key, BootstrapToken, PublicUrl);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> Result<Config, String> {
+        let given: Given = toml::from_str(text).map_err(|e| e.to_string())?;
+        Given::default().resolve(given).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_defaults_are_the_contracts() {
+        let config = file("").unwrap();
+        let gaps: Vec<u64> = config.webhooks.retry_schedule.iter().map(Duration::as_secs).collect();
+        assert_eq!(gaps, [55, 330, 1_980, 11_880, 71_280]);
+        assert_eq!(gaps.iter().sum::<u64>(), 23 * 3600 + 45 * 60 + 25);
+        assert_eq!(config.webhooks.timeout, Duration::from_secs(15));
+        assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+    }
+
+    #[test]
+    fn unknown_keys_and_malformed_values_are_named() {
+        for (text, named) in [
+            ("colour = 1", "colour"),
+            ("listen = \"nowhere\"", "listen"),
+            ("[webhooks]\nretry_schedule = [\"55\"]", "55"),
+            ("[webhooks]\ntimeot = \"1s\"", "timeot"),
+            ("[webhooks]\nallow_targets = [\"10.0.0.0/33\"]", "allow_targets"),
+            ("public_url = \"https://example.com/path\"", "public_url"),
+            ("secret_key = \"short\"", "secret_key"),
+            ("log = \"loud\"", "log"),
+            ("bootstrap_token = \"x\"", "bootstrap_token"),
+            ("database_url = \"postgres://x\"", "secret_key"),
+        ] {
+            let error = file(text).expect_err(text);
+            assert!(error.contains(named), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_given_first_wins() {
+        let above: Given = toml::from_str("[webhooks]\ntimeout = \"2s\"").unwrap();
+        let under: Given = toml::from_str("data = \"d\"\n[webhooks]\ntimeout = \"3s\"").unwrap();
+        let config = above.resolve(under).unwrap();
+        assert_eq!(config.webhooks.timeout, Duration::from_secs(2));
+        assert_eq!(config.data, Path::new("d"));
+    }
+}

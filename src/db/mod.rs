@@ -1,0 +1,231 @@
+//! The one door to the database. A transaction is a plain closure that is sent to a thread which owns a
+//! connection; the rest of the program is async and never touches one. Only this folder knows that there
+//! are two engines: an embedded SQLite file, or a PostgreSQL server.
+//!
+//! - A closure may run again (after a deadlock), so it has no effect but SQL through its [`Tx`].
+//! - Closures share commits: many small writes cost one fsync. What a write answered is on disk.
+//! - Where the order of two transactions matters, [`Tx::lock`] or a constraint decides, never luck:
+//!   SQLite serialises writers, PostgreSQL doesn't.
+
+mod migrate;
+mod postgres;
+mod sql;
+mod sqlite;
+mod tx;
+mod wake;
+
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+
+use tokio::sync::oneshot;
+
+pub use self::sql::{Column, FromRow, Row, Sql, Value, sql};
+pub use self::tx::{LockSpace, Tx};
+pub use self::wake::{Wake, Wakes};
+use crate::kernel::clock::Clock;
+use crate::kernel::seed::Seed;
+
+/// Transactions that may wait at most; beyond it callers get [`Error::Busy`] at once, so that an
+/// overload can't grow memory. At 1 ms a transaction this is ten seconds of work.
+const QUEUE_MAX: usize = 10_000;
+
+/// Why a transaction didn't happen. Nothing of it is in the database then.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// The engine can't be reached, is full, or lost the connection: the same call may work later.
+    #[error("the database can't answer: {0}")]
+    Unavailable(String),
+    /// Too many transactions are waiting.
+    #[error("the database is overloaded")]
+    Busy,
+    /// A rule of the schema was broken: a bug, unless the caller expected it.
+    #[error("the database refused: {0}")]
+    Constraint(String),
+    /// A statement or a decoded column is wrong, or the closure panicked: a bug.
+    #[error("{0}")]
+    Internal(String),
+}
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Where the data is.
+#[derive(Clone, Debug)]
+pub enum Location {
+    /// The SQLite file; its folder exists.
+    Sqlite(PathBuf),
+    /// A `postgres://` URL.
+    Postgres(String),
+}
+
+/// The database: cheap to clone, closes when the last clone is gone.
+#[derive(Clone)]
+pub struct Db {
+    engine: Engine,
+    wakes: Wakes,
+}
+
+#[derive(Clone)]
+enum Engine {
+    Sqlite(sqlite::Pool),
+    Postgres(postgres::Pool),
+}
+
+impl Db {
+    /// Opens the database, takes the lock of a SQLite file and brings the schema up to date. Blocks.
+    ///
+    /// # Errors
+    /// The file is in use, the server can't be reached, or the schema is newer than this program.
+    pub fn open(location: &Location, clock: Clock, seed: Seed) -> Result<Db> {
+        let wakes = Wakes::default();
+        let env = Env { clock, seed, wakes: wakes.clone() };
+        let engine = match location {
+            Location::Sqlite(path) => Engine::Sqlite(sqlite::Pool::open(path, env)?),
+            Location::Postgres(url) => Engine::Postgres(postgres::Pool::open(url, env)?),
+        };
+        Ok(Db { engine, wakes })
+    }
+
+    /// Runs `work` in a transaction that is on disk when this answers. `name` is for logs and metrics.
+    ///
+    /// # Errors
+    /// What `work` gave (then nothing was written), or why the database couldn't.
+    pub async fn write<T, E, F>(&self, name: &'static str, work: F) -> Result<T, E>
+    where
+        F: FnMut(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        self.submit(Mode::Write, name, work).await
+    }
+
+    /// Runs `work` against one consistent snapshot; a write in it fails.
+    ///
+    /// # Errors
+    /// As [`Db::write`].
+    pub async fn read<T, E, F>(&self, name: &'static str, work: F) -> Result<T, E>
+    where
+        F: FnMut(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        self.submit(Mode::Read, name, work).await
+    }
+
+    /// The wake-ups that committed transactions left behind.
+    pub fn wakes(&self) -> &Wakes {
+        &self.wakes
+    }
+
+    /// Tries to become the one process that runs background work on this database. On SQLite the file's
+    /// lock has decided that already; on PostgreSQL a session lock decides, which ends with its holder.
+    ///
+    /// # Errors
+    /// The database can't answer.
+    pub async fn lead(&self) -> Result<Option<Lead>> {
+        match &self.engine {
+            Engine::Sqlite(_) => Ok(Some(Lead { held: None })),
+            Engine::Postgres(pool) => {
+                let held = pool.clone().lead().await?;
+                Ok(held.map(|held| Lead { held: Some(held) }))
+            }
+        }
+    }
+
+    /// "sqlite" or "postgres", for logs and metrics.
+    pub fn engine_name(&self) -> &'static str {
+        match self.engine {
+            Engine::Sqlite(_) => "sqlite",
+            Engine::Postgres(_) => "postgres",
+        }
+    }
+
+    async fn submit<T, E, F>(&self, mode: Mode, name: &'static str, work: F) -> Result<T, E>
+    where
+        F: FnMut(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let task = Box::new(Task { name, work, outcome: None, reply });
+        match &self.engine {
+            Engine::Sqlite(pool) => pool.submit(mode, task)?,
+            Engine::Postgres(pool) => pool.submit(mode, task)?,
+        }
+        let gone = || E::from(Error::Unavailable("it was closed".to_owned()));
+        answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+/// Being the one process that runs background work; given up when dropped.
+pub struct Lead {
+    held: Option<postgres::Held>,
+}
+
+impl Lead {
+    /// The lock went away with its connection: another process may be leading.
+    pub fn is_lost(&self) -> bool {
+        self.held.as_ref().is_some_and(postgres::Held::is_lost)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Read,
+    Write,
+}
+
+/// What the engine's threads are given beside a connection.
+#[derive(Clone)]
+struct Env {
+    clock: Clock,
+    seed: Seed,
+    wakes: Wakes,
+}
+
+/// A closure on its way through an engine's thread.
+trait Work: Send {
+    fn name(&self) -> &'static str;
+    /// Runs the closure; false = roll back.
+    fn run(&mut self, tx: &mut Tx<'_>) -> bool;
+    /// Answers the caller: with the closure's result, or with why it couldn't be made durable.
+    fn answer(self: Box<Self>, durable: Result<()>);
+}
+
+struct Task<T, E, F> {
+    name: &'static str,
+    work: F,
+    outcome: Option<Result<T, E>>,
+    reply: oneshot::Sender<Result<T, E>>,
+}
+
+impl<T, E, F> Work for Task<T, E, F>
+where
+    F: FnMut(&mut Tx<'_>) -> Result<T, E> + Send,
+    T: Send,
+    E: From<Error> + Send,
+{
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn run(&mut self, tx: &mut Tx<'_>) -> bool {
+        let work = &mut self.work;
+        let result = std::panic::catch_unwind(AssertUnwindSafe(|| work(tx)))
+            .unwrap_or_else(|_| Err(Error::Internal(format!("{} panicked", self.name)).into()));
+        let keep = result.is_ok();
+        self.outcome = Some(result);
+        keep
+    }
+
+    fn answer(self: Box<Self>, durable: Result<()>) {
+        let result = match (durable, self.outcome) {
+            (Ok(()), Some(outcome)) => outcome,
+            // The closure's own error is more useful than the roll-back that it asked for.
+            (Err(_), Some(Err(error))) => Err(error),
+            (Err(error), _) => Err(error.into()),
+            (Ok(()), None) => Err(Error::Internal(format!("{} never ran", self.name)).into()),
+        };
+        // A caller that went away has no use for the answer; the write stands.
+        let _ = self.reply.send(result);
+    }
+}

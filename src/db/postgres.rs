@@ -1,0 +1,352 @@
+//! The engine of a growing installation: a few threads, each with a connection of its own, take closures
+//! from one queue. PostgreSQL itself lets commits that happen together share an fsync. A closure is run
+//! again when the server says so (deadlock, serialization); a lost connection is opened anew.
+
+use std::collections::HashMap;
+use std::error::Error as _;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ::postgres::error::SqlState;
+use ::postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use ::postgres::{Client, Config, Statement};
+use bytes::BytesMut;
+use tokio::sync::oneshot;
+
+use super::sql::{Row, Source, Sql, Value};
+use super::tx::{Conn, Fault, Tx};
+use super::{Env, Error, Mode, QUEUE_MAX, Result, Work, migrate};
+
+/// Connections of one node. Transactions are short; more would only wait for the same fsync.
+const WORKERS: usize = 8;
+/// Prepared statements kept by each connection.
+const STATEMENTS_MAX: usize = 256;
+/// How often one closure is run again at most.
+const RUNS_MAX: u32 = 10;
+/// A connection attempt is given up after this.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The server ends a statement that runs longer: nothing here should, and a hung one would hold a worker.
+const STATEMENT_TIMEOUT_MS: u32 = 60_000;
+/// The key of the lock that the node which runs background work holds.
+const LEAD_KEY: i64 = 2;
+
+#[derive(Clone)]
+pub(super) struct Pool {
+    queue: Option<SyncSender<(Mode, Box<dyn Work>)>>,
+    config: Arc<Config>,
+    _threads: Arc<Threads>,
+}
+
+struct Threads(Mutex<Vec<JoinHandle<()>>>);
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        for handle in self.0.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            let _ = handle.join();
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.queue.take();
+    }
+}
+
+impl Pool {
+    pub(super) fn open(url: &str, env: Env) -> Result<Pool> {
+        // The URL holds a password: it stays out of the message.
+        let mut config: Config =
+            url.parse().map_err(|_| Error::Unavailable("database_url is malformed".to_owned()))?;
+        config.connect_timeout(CONNECT_TIMEOUT);
+        config.options(&format!("-c statement_timeout={STATEMENT_TIMEOUT_MS}"));
+        config.application_name("calltracker");
+        let (config, migrated) = on_thread(move || {
+            let migrated = connect(&config).and_then(|mut client| migrate::postgres(&mut client));
+            (config, migrated)
+        })?;
+        migrated?;
+        let config = Arc::new(config);
+        let (queue, receiver) = sync_channel(QUEUE_MAX);
+        let receiver = Arc::new(Mutex::new(receiver));
+        let mut handles = Vec::new();
+        for _ in 0..WORKERS {
+            let mut worker = Worker { config: config.clone(), env: env.clone(), session: None };
+            let receiver = receiver.clone();
+            let spawned =
+                std::thread::Builder::new().name("db-worker".to_owned()).spawn(move || worker.run(&receiver));
+            handles.push(spawned.map_err(|e| Error::Unavailable(format!("starting a thread: {e}")))?);
+        }
+        Ok(Pool { queue: Some(queue), config, _threads: Arc::new(Threads(Mutex::new(handles))) })
+    }
+
+    pub(super) fn submit(&self, mode: Mode, work: Box<dyn Work>) -> Result<()> {
+        let queue = self.queue.as_ref().expect("only drop takes the queue");
+        queue.try_send((mode, work)).map_err(|error| match error {
+            TrySendError::Full(_) => Error::Busy,
+            TrySendError::Disconnected(_) => Error::Unavailable("its threads ended".to_owned()),
+        })
+    }
+
+    /// See [`super::Db::lead`]: the lock lives on a connection of its own.
+    pub(super) async fn lead(self) -> Result<Option<Held>> {
+        let (reply, answer) = oneshot::channel();
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let lost = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let flag = lost.clone();
+        let config = self.config.clone();
+        let body = move || {
+            let mut client =
+                match connect(&config).and_then(|mut c| try_lead(&mut c).map(|got| got.then_some(c))) {
+                    Ok(Some(client)) => client,
+                    Ok(None) => return drop(reply.send(Ok(false))),
+                    Err(error) => return drop(reply.send(Err(error))),
+                };
+            let _ = reply.send(Ok(true));
+            // Ask now and then whether the connection, and with it the lock, is still there.
+            while let Err(std::sync::mpsc::RecvTimeoutError::Timeout) =
+                released.recv_timeout(Duration::from_secs(2))
+            {
+                if client.simple_query("select 1").is_err() {
+                    flag.store(true, std::sync::atomic::Ordering::SeqCst);
+                    return;
+                }
+            }
+        };
+        std::thread::Builder::new()
+            .name("db-lead".to_owned())
+            .spawn(body)
+            .map_err(|e| Error::Unavailable(format!("starting a thread: {e}")))?;
+        let got = answer.await.map_err(|_| Error::Unavailable("its thread ended".to_owned()))??;
+        Ok(got.then_some(Held { _release: release, lost }))
+    }
+}
+
+/// The lock of [`Pool::lead`], until dropped.
+pub(super) struct Held {
+    _release: std::sync::mpsc::Sender<()>,
+    lost: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Held {
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.load(std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+fn try_lead(client: &mut Client) -> Result<bool> {
+    let row = client.query_one("select pg_try_advisory_lock($1)", &[&LEAD_KEY]);
+    Ok(row.map_err(|e| fault(&e).error)?.get(0))
+}
+
+/// The synchronous client must not run on a thread of the async runtime.
+fn on_thread<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    std::thread::spawn(body).join().map_err(|_| Error::Internal("opening PostgreSQL panicked".to_owned()))
+}
+
+fn connect(config: &Config) -> Result<Client> {
+    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    config.connect(tokio_postgres_rustls::MakeRustlsConnect::new(tls)).map_err(|e| fault(&e).error)
+}
+
+struct Worker {
+    config: Arc<Config>,
+    env: Env,
+    session: Option<Session>,
+}
+
+impl Worker {
+    fn run(&mut self, queue: &Mutex<Receiver<(Mode, Box<dyn Work>)>>) {
+        loop {
+            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok((mode, mut work)) = next else { return };
+            let durable = self.transaction(mode, work.as_mut());
+            if let Err(error) = &durable {
+                tracing::error!(error = %error, transaction = work.name(), "a transaction was rolled back");
+                if matches!(error, Error::Unavailable(_)) {
+                    self.session = None;
+                }
+            }
+            work.answer(durable);
+        }
+    }
+
+    fn transaction(&mut self, mode: Mode, work: &mut dyn Work) -> Result<()> {
+        let begin =
+            if mode == Mode::Write { "begin" } else { "begin isolation level repeatable read read only" };
+        let env = self.env.clone();
+        for _ in 0..RUNS_MAX {
+            let session = self.session()?;
+            session.simple(begin)?;
+            let mut tx = Tx::new(Conn::Postgres(session), &env);
+            let keep = work.run(&mut tx);
+            let (wakes, mut run_again) = (tx.wakes, tx.run_again);
+            let session = self.session()?;
+            if keep {
+                match session.client.batch_execute("commit").map_err(|e| fault(&e)) {
+                    Ok(()) => {
+                        env.wakes.wake_all(wakes);
+                        return Ok(());
+                    }
+                    Err(fault) if fault.run_again => run_again = true,
+                    Err(fault) => return Err(fault.error),
+                }
+            }
+            session.simple("rollback")?;
+            if !run_again {
+                return Ok(());
+            }
+        }
+        Err(Error::Unavailable(format!("{} met other transactions {RUNS_MAX} times", work.name())))
+    }
+
+    /// The connection, opened anew if it is gone.
+    fn session(&mut self) -> Result<&mut Session> {
+        if self.session.as_ref().is_none_or(|s| s.client.is_closed()) {
+            self.session = Some(Session { client: connect(&self.config)?, statements: HashMap::new() });
+        }
+        Ok(self.session.as_mut().expect("it was just set"))
+    }
+}
+
+/// A connection with its prepared statements.
+pub(super) struct Session {
+    client: Client,
+    statements: HashMap<String, Statement>,
+}
+
+impl Session {
+    pub(super) fn execute(&mut self, statement: &Sql) -> Result<u64, Fault> {
+        let prepared = self.prepare(&statement.text)?;
+        self.client.execute(&prepared, &parameters(statement)).map_err(|e| fault(&e))
+    }
+
+    pub(super) fn query(
+        &mut self,
+        statement: &Sql,
+        each: &mut dyn FnMut(&mut Row<'_>) -> Result<()>,
+    ) -> Result<(), Fault> {
+        let prepared = self.prepare(&statement.text)?;
+        for row in self.client.query(&prepared, &parameters(statement)).map_err(|e| fault(&e))? {
+            each(&mut Row { source: Source::Postgres(&row), next: 0 })?;
+        }
+        Ok(())
+    }
+
+    fn simple(&mut self, text: &str) -> Result<()> {
+        self.client.batch_execute(text).map_err(|e| fault(&e).error)
+    }
+
+    fn prepare(&mut self, text: &str) -> Result<Statement, Fault> {
+        if let Some(statement) = self.statements.get(text) {
+            return Ok(statement.clone());
+        }
+        let numbered = numbered(&migrate::dialect(text, migrate::Dialect::Postgres));
+        let statement = self.client.prepare(&numbered).map_err(|e| fault(&e))?;
+        if self.statements.len() >= STATEMENTS_MAX {
+            self.statements.clear();
+        }
+        self.statements.insert(text.to_owned(), statement.clone());
+        Ok(statement)
+    }
+}
+
+fn parameters(statement: &Sql) -> Vec<&(dyn ToSql + Sync)> {
+    statement.values.iter().map(|v| v as &(dyn ToSql + Sync)).collect()
+}
+
+/// `?` as `$1`, `$2` …; those in quotes stay.
+fn numbered(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 16);
+    let (mut quoted, mut number) = (false, 0);
+    for c in text.chars() {
+        if c == '\'' {
+            quoted = !quoted;
+        }
+        if c == '?' && !quoted {
+            number += 1;
+            out.push_str(&format!("${number}"));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+impl ToSql for Value {
+    fn to_sql(
+        &self,
+        ty: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        match self {
+            Value::Null => Ok(IsNull::Yes),
+            Value::Int(v) => v.to_sql(ty, out),
+            Value::Float(v) => v.to_sql(ty, out),
+            Value::Bool(v) => v.to_sql(ty, out),
+            Value::Text(v) => v.to_sql(ty, out),
+            Value::Bytes(v) => v.to_sql(ty, out),
+        }
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        matches!(*ty, Type::INT8 | Type::FLOAT8 | Type::BOOL | Type::TEXT | Type::BYTEA)
+    }
+
+    to_sql_checked!();
+}
+
+pub(super) fn column(row: &::postgres::Row, index: usize) -> Result<Value> {
+    let Some(column) = row.columns().get(index) else {
+        return Err(Error::Internal(format!("a row has no column {index}")));
+    };
+    let value = match *column.type_() {
+        Type::INT8 => row.try_get::<_, Option<i64>>(index).map(|v| v.map(Value::Int)),
+        Type::INT4 => row.try_get::<_, Option<i32>>(index).map(|v| v.map(|v| Value::Int(v.into()))),
+        Type::FLOAT8 => row.try_get::<_, Option<f64>>(index).map(|v| v.map(Value::Float)),
+        Type::BOOL => row.try_get::<_, Option<bool>>(index).map(|v| v.map(Value::Bool)),
+        Type::BYTEA => row.try_get::<_, Option<Vec<u8>>>(index).map(|v| v.map(Value::Bytes)),
+        _ => row.try_get::<_, Option<String>>(index).map(|v| v.map(Value::Text)),
+    };
+    match value {
+        Ok(value) => Ok(value.unwrap_or(Value::Null)),
+        Err(error) => Err(Error::Internal(format!("column {index}: {error}"))),
+    }
+}
+
+pub(super) fn fault(error: &::postgres::Error) -> Fault {
+    let Some(server) = error.as_db_error() else {
+        let cause = error.source().map(|s| format!(": {s}")).unwrap_or_default();
+        let text = format!("{error}{cause}");
+        let fatal = error.is_closed() || error.source().is_none_or(|s| s.is::<std::io::Error>());
+        return if fatal || text.starts_with("error") {
+            Error::Unavailable(text).into()
+        } else {
+            Error::Internal(text).into()
+        };
+    };
+    let text = format!("{} ({})", server.message(), server.code().code());
+    let run_again =
+        [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED].contains(server.code());
+    let error = match server.code().code().get(..2) {
+        Some("23") => Error::Constraint(text),
+        // 08 connection, 40 rollback, 53 resources, 57 operator intervention, 58 system error.
+        Some("08" | "40" | "53" | "57" | "58") => Error::Unavailable(text),
+        _ if server.severity() == "FATAL" => Error::Unavailable(text),
+        _ => Error::Internal(text),
+    };
+    Fault { error, run_again }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::numbered;
+
+    #[test]
+    fn question_marks_become_numbers_but_not_in_quotes() {
+        assert_eq!(numbered("a = ? and b = '?''?' and c = ?"), "a = $1 and b = '?''?' and c = $2");
+    }
+}

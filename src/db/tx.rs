@@ -1,0 +1,152 @@
+//! A transaction as a closure sees it: statements in, rows out, on either engine.
+
+use super::sql::{FromRow, Row, Sql};
+use super::wake::{Wake, WakeSet};
+use super::{Env, Error, Result, postgres, sqlite};
+use crate::kernel::clock::Micros;
+use crate::kernel::id;
+use crate::kernel::seed::Seed;
+
+/// What [`Tx::lock`] can be held on. The numbers are part of PostgreSQL's lock key and never change.
+#[derive(Clone, Copy, Debug)]
+pub enum LockSpace {
+    /// A company's event log: events become visible in the order of their ids.
+    EventLog = 1,
+    /// A carrier's call: its callbacks are taken in one after the other.
+    Call = 2,
+    /// The callers of a company: only one call can be a number's first.
+    Caller = 3,
+}
+
+pub(super) enum Conn<'a> {
+    Sqlite(&'a rusqlite::Connection),
+    Postgres(&'a mut postgres::Session),
+}
+
+/// An open transaction.
+pub struct Tx<'a> {
+    conn: Conn<'a>,
+    env: &'a Env,
+    now: Micros,
+    pub(super) wakes: WakeSet,
+    /// The engine asked to run the transaction again (PostgreSQL: deadlock, serialization).
+    pub(super) run_again: bool,
+}
+
+impl<'a> Tx<'a> {
+    pub(super) fn new(conn: Conn<'a>, env: &'a Env) -> Tx<'a> {
+        Tx { conn, env, now: env.clock.now(), wakes: WakeSet::default(), run_again: false }
+    }
+
+    /// When the transaction began: the one moment that all its rows carry.
+    pub fn now(&self) -> Micros {
+        self.now
+    }
+
+    pub fn seed(&self) -> &Seed {
+        &self.env.seed
+    }
+
+    /// A new unique text id of this moment.
+    pub fn unique(&self) -> String {
+        id::unique(self.now, &self.env.seed)
+    }
+
+    /// Wakes whoever waits for `kind`, if and after this transaction commits.
+    pub fn wake(&mut self, kind: Wake) {
+        self.wakes.add(kind);
+    }
+
+    /// Runs a statement; gives the number of rows it changed.
+    ///
+    /// # Errors
+    /// [`Error::Constraint`] if a rule of the schema was broken; on PostgreSQL the transaction is lost then.
+    pub fn execute(&mut self, statement: Sql) -> Result<u64> {
+        let result = match &mut self.conn {
+            Conn::Sqlite(conn) => sqlite::execute(conn, &statement),
+            Conn::Postgres(session) => session.execute(&statement),
+        };
+        self.noted(result)
+    }
+
+    /// All rows.
+    ///
+    /// # Errors
+    /// As [`Tx::execute`]; also a row that can't be read.
+    pub fn all<T: FromRow>(&mut self, statement: Sql) -> Result<Vec<T>> {
+        let mut rows = Vec::new();
+        let mut read = |row: &mut Row<'_>| -> Result<()> {
+            rows.push(T::from_row(row)?);
+            Ok(())
+        };
+        let result = match &mut self.conn {
+            Conn::Sqlite(conn) => sqlite::query(conn, &statement, &mut read),
+            Conn::Postgres(session) => session.query(&statement, &mut read),
+        };
+        self.noted(result)?;
+        Ok(rows)
+    }
+
+    /// The first row, if there is one.
+    ///
+    /// # Errors
+    /// As [`Tx::all`].
+    pub fn find<T: FromRow>(&mut self, statement: Sql) -> Result<Option<T>> {
+        Ok(self.all(statement)?.into_iter().next())
+    }
+
+    /// The one row that must be there.
+    ///
+    /// # Errors
+    /// As [`Tx::all`]; [`Error::Internal`] if there is none.
+    pub fn one<T: FromRow>(&mut self, statement: Sql) -> Result<T> {
+        let text = statement.text.clone();
+        self.find(statement)?.ok_or_else(|| Error::Internal(format!("no row for: {text}")))
+    }
+
+    /// Holds a lock on (`space`, `key`) until the transaction ends: others that want it wait. SQLite's
+    /// writers wait for each other anyway.
+    ///
+    /// # Errors
+    /// The database can't answer.
+    pub fn lock(&mut self, space: LockSpace, key: i64) -> Result<()> {
+        if let Conn::Postgres(session) = &mut self.conn {
+            // Advisory locks know one 64-bit key or two of 32 bits: the space goes into the top byte.
+            let key = ((space as i64) << 56) | (key & 0x00FF_FFFF_FFFF_FFFF);
+            let statement = super::sql("select pg_advisory_xact_lock(?)").bind(key);
+            let result = session.execute(&statement);
+            self.noted(result)?;
+        }
+        Ok(())
+    }
+
+    /// As [`Tx::lock`], on a text.
+    ///
+    /// # Errors
+    /// The database can't answer.
+    pub fn lock_text(&mut self, space: LockSpace, text: &str) -> Result<()> {
+        let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+        let mut key = [0; 8];
+        key.copy_from_slice(&digest.as_ref()[..8]);
+        self.lock(space, i64::from_le_bytes(key))
+    }
+
+    fn noted<T>(&mut self, result: Result<T, Fault>) -> Result<T> {
+        result.map_err(|fault| {
+            self.run_again |= fault.run_again;
+            fault.error
+        })
+    }
+}
+
+/// An engine's error and whether it asks to run the transaction again.
+pub(super) struct Fault {
+    pub(super) error: Error,
+    pub(super) run_again: bool,
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Fault {
+        Fault { error, run_again: false }
+    }
+}

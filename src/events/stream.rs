@@ -1,0 +1,57 @@
+//! Reading the log: a company's events, oldest first, for the API's list and for live streams.
+
+use serde_json::value::RawValue;
+
+use super::EventType;
+use crate::companies::Scope;
+use crate::db::{self, Db, FromRow, Row, sql};
+use crate::kernel::clock::Micros;
+use crate::kernel::id::EventId;
+use crate::kernel::page::{Listed, Page};
+
+/// An event as the API shows it.
+#[derive(Debug, serde::Serialize)]
+pub struct Event {
+    pub id: EventId,
+    pub r#type: String,
+    pub object: String,
+    pub data: Box<RawValue>,
+    pub timestamp: String,
+}
+
+impl FromRow for Event {
+    fn from_row(row: &mut Row<'_>) -> db::Result<Event> {
+        let (id, r#type, object) = (row.get()?, row.get()?, row.get()?);
+        let data = RawValue::from_string(row.get()?)
+            .map_err(|e| db::Error::Internal(format!("the data of event {id:?}: {e}")))?;
+        Ok(Event { id, r#type, object, data, timestamp: row.get::<Micros>()?.envelope() })
+    }
+}
+
+/// A page, oldest first.
+///
+/// # Errors
+/// The database's.
+pub async fn list(db: &Db, scope: Scope, only: Option<EventType>, page: Page) -> db::Result<Listed<Event>> {
+    let rows = db
+        .read("events.list", move |tx| {
+            let mut statement = sql("select id, type, object, data, occurred_at from events
+                                     where company_id = ? and id > ?")
+            .bind(scope.company())
+            .bind(page.after.unwrap_or(0));
+            if let Some(event) = only {
+                statement = statement.and(" and type = ?").bind(event.as_str());
+            }
+            tx.all(statement.and(" order by id limit ?").bind(page.fetch_limit()))
+        })
+        .await?;
+    Ok(Listed::new(rows, page, |e: &Event| e.id.0))
+}
+
+/// The events behind `last`, oldest first, `limit` at most: what a live stream sends next.
+///
+/// # Errors
+/// The database's.
+pub async fn after(db: &Db, scope: Scope, last: i64, limit: usize) -> db::Result<Vec<Event>> {
+    Ok(list(db, scope, None, Page { limit, after: Some(last) }).await?.rows)
+}
