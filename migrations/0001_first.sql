@@ -94,8 +94,12 @@ create table tracking_numbers (
     number_type text not null,
     status boolean not null,
     created_at bigint not null,
-    released_at bigint
+    released_at bigint,
+    -- When the carrier is to be told next that we gave the number back; null once it knows.
+    release_due_at bigint,
+    release_attempts bigint not null
 );
+create index tracking_numbers_to_release on tracking_numbers (release_due_at) where release_due_at is not null;
 create unique index tracking_numbers_in_use on tracking_numbers (carrier_id, number) where released_at is null;
 create index tracking_numbers_by_tracker on tracking_numbers (tracker_id, id);
 create index tracking_numbers_by_company on tracking_numbers (company_id, id);

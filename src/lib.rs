@@ -7,6 +7,8 @@ pub mod calls {
 }
 pub mod flows;
 
+pub mod trackers;
+
 pub mod auth;
 pub mod events;
 
