@@ -60,26 +60,33 @@ impl Connector {
         &self.0.allow
     }
 
-    /// The addresses of `host` (a name, or a literal address without brackets) that may be dialled: at least one.
+    /// All addresses of `host`, a name or a literal address without brackets. None is vetted yet.
     ///
     /// # Errors
-    /// [`FailureKind::Dns`], or [`FailureKind::Blocked`] if all are refused.
-    pub(super) async fn vetted(&self, host: &str) -> Result<Vec<IpAddr>, Failure> {
-        let found = match host.parse::<IpAddr>() {
-            Ok(literal) => vec![literal],
-            Err(_) => self.0.resolver.addresses(host).await?,
-        };
-        let mut refusal = None;
-        let mut vetted = Vec::with_capacity(found.len());
-        for addr in found {
-            match address::vet(addr, &self.0.allow) {
-                Ok(()) => vetted.push(addr),
-                Err(reason) => refusal = Some(reason),
-            }
+    /// [`FailureKind::Dns`].
+    pub(super) async fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, Failure> {
+        match host.parse() {
+            Ok(literal) => Ok(vec![literal]),
+            Err(_) => self.0.resolver.addresses(host).await,
         }
+    }
+
+    /// Those of a host's addresses that may be dialled.
+    ///
+    /// # Errors
+    /// None may; the reason for the last.
+    pub(super) fn vet(&self, mut addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, Refusal> {
+        let mut refusal = None;
+        addresses.retain(|addr| match address::vet(*addr, &self.0.allow) {
+            Ok(()) => true,
+            Err(reason) => {
+                refusal = Some(reason);
+                false
+            }
+        });
         match refusal {
-            Some(reason) if vetted.is_empty() => Err(blocked(reason)),
-            _ => Ok(vetted),
+            Some(reason) if addresses.is_empty() => Err(reason),
+            _ => Ok(addresses),
         }
     }
 
@@ -95,11 +102,10 @@ impl Connector {
         let secure = uri.scheme_str() == Some("https");
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
 
-        let addresses = self.vetted(host).await?;
+        let addresses = self.vet(self.resolve(host).await?).map_err(blocked)?;
         let targets = addresses.into_iter().take(ADDRESSES_MAX).map(|addr| SocketAddr::new(addr, port));
         let stream = dial(targets.collect()).await?;
-        let remote = stream.peer_addr().map_err(|error| Failure::from_connect(Some(&error)))?;
-        address::vet(remote.ip(), &self.0.allow).map_err(blocked)?;
+        let remote = vetted_peer(&stream, &self.0.allow)?;
         // A request is one write; waiting to fill a segment only delays it. Failing to say so is no reason to give up.
         let _ = stream.set_nodelay(true);
 
@@ -134,6 +140,13 @@ impl tower::Service<Uri> for Connector {
 
 fn blocked(reason: Refusal) -> Failure {
     Failure::new(FailureKind::Blocked, format!("the host leads to {reason}"))
+}
+
+/// The address that the socket is really connected to, if it may be: the last word, whatever went before.
+fn vetted_peer(stream: &TcpStream, allow: &[IpNet]) -> Result<SocketAddr, Failure> {
+    let remote = stream.peer_addr().map_err(|error| Failure::from_connect(Some(&error)))?;
+    address::vet(remote.ip(), allow).map_err(blocked)?;
+    Ok(remote)
 }
 
 /// Connects to the first that answers. Each gets a head start; one that fails passes its turn on at once.
@@ -227,5 +240,27 @@ impl Write for Wire {
             Layer::Plain(io) => Pin::new(io).poll_write_vectored(cx, bufs),
             Layer::Tls(io) => Pin::new(io).poll_write_vectored(cx, bufs),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_connected_to_a_refused_address_is_blocked() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let addr = listener.local_addr().expect("bound");
+        let stream = TcpStream::connect(addr).await.expect("a connection");
+        let failure = vetted_peer(&stream, &[]).expect_err("loopback");
+        assert_eq!(failure, Failure::new(FailureKind::Blocked, "the host leads to a loopback address"));
+        assert_eq!(vetted_peer(&stream, &["127.0.0.0/8".parse().expect("a network")]), Ok(addr));
+    }
+
+    #[tokio::test]
+    async fn with_nothing_to_dial_there_is_no_connection() {
+        assert_eq!(dial(vec![]).await.map(drop), Err(Failure::from_connect(None)));
     }
 }

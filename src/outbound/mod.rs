@@ -59,6 +59,8 @@ const TLS_SESSIONS_MAX: usize = 2048;
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Most headers in an answer.
 const HEADERS_MAX: usize = 100;
+/// In place of deadlines that no clock can hold.
+const CENTURY: Duration = Duration::from_secs(100 * 366 * 86_400);
 /// Headers that a caller can't set, because they frame the message or belong to the connection (RFC 9110 section
 /// 7.6.1), or, `accept-encoding`, because of what they would bring. They are dropped from a request.
 const OWNED_HEADERS: [HeaderName; 12] = [
@@ -105,7 +107,8 @@ pub struct Limits {
     pub deadline: Duration,
     /// Bytes of the body that are read before we hang up.
     pub read_bytes_max: usize,
-    /// Bytes of the body that are handed over.
+    /// Bytes of the body that are handed over: by [`Outbound::send`] always, by a [`Download`] if the status is no
+    /// success.
     pub keep_bytes_max: usize,
 }
 
@@ -163,14 +166,16 @@ impl Outbound {
     /// by which requests are sent.
     ///
     /// # Errors
-    /// [`TargetError::Unresolved`] if that is not so, or not known `within` the given time.
+    /// As `check_target`; [`TargetError::Refused`] if all its addresses are, [`TargetError::Unresolved`] if it has none
+    /// or DNS does not say so `within` the given time.
     pub async fn check_target_resolved(&self, target: &str, within: Duration) -> Result<Url, TargetError> {
         let url = self.check_target(target)?;
         if let Some(url::Host::Domain(name)) = url.host() {
-            tokio::time::timeout(within, self.connector.vetted(name))
+            let addresses = tokio::time::timeout(within, self.connector.resolve(name))
                 .await
                 .unwrap_or_else(|_| Err(Failure::timeout("no answer from DNS", within)))
                 .map_err(|failure| TargetError::Unresolved(failure.detail))?;
+            self.connector.vet(addresses).map_err(TargetError::Refused)?;
         }
         Ok(url)
     }
@@ -199,12 +204,13 @@ impl Outbound {
         if success && announced > u64::try_from(limits.read_bytes_max).unwrap_or(u64::MAX) {
             return Err(too_large().with_status(answering.status));
         }
-        Ok(Download { answering, success, limits, bytes_read: 0, ended: false })
+        Ok(Download { answering, success, limits, bytes_read: 0, end: None })
     }
 
     /// Everything up to the answer's headers.
     async fn begin(&self, request: Request, within: Duration) -> Result<Answering, Failure> {
-        let deadline = Instant::now() + within;
+        let now = Instant::now();
+        let deadline = now.checked_add(within).unwrap_or_else(|| now + CENTURY);
         let mut request = self.prepare(request)?;
         let connection = capture_connection(&mut request);
         let response = match timeout_at(deadline, self.client.request(request)).await {
@@ -330,7 +336,8 @@ pub struct Download {
     success: bool,
     limits: Limits,
     bytes_read: usize,
-    ended: bool,
+    /// How it ended, once it has.
+    end: Option<Result<(), Failure>>,
 }
 
 impl Download {
@@ -349,28 +356,42 @@ impl Download {
         self.answering.remote
     }
 
-    /// The next piece; `None` after the last and ever after. A status outside 2xx comes with an explanation at best, so
-    /// its body ends after [`Limits::keep_bytes_max`].
+    /// The next piece; `None` after the last, and once more the same failure after a failure. Dropping this future loses
+    /// nothing. A status outside 2xx comes with an explanation at best, so its body ends after
+    /// [`Limits::keep_bytes_max`].
     ///
     /// # Errors
     /// As [`Outbound::send`]; and [`FailureKind::TooLarge`] for a success over [`Limits::read_bytes_max`], because half
     /// a recording is none.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
-        if self.ended {
-            return Ok(None);
+        if let Some(end) = &self.end {
+            return end.clone().map(|()| None);
         }
-        let next = self.answering.next().await;
-        // Until shown otherwise: a failure ends the body too.
-        self.ended = true;
-        let Some(mut chunk) = next? else { return Ok(None) };
+        let piece = match self.answering.next().await {
+            Ok(Some(piece)) => self.admit(piece).map(Some),
+            Ok(None) => Ok(None),
+            Err(failure) => Err(failure),
+        };
+        match &piece {
+            Ok(Some(_)) => {}
+            Ok(None) => self.end = Some(Ok(())),
+            Err(failure) => self.end = Some(Err(failure.clone())),
+        }
+        piece
+    }
+
+    /// What of a piece is within the limit.
+    fn admit(&mut self, mut piece: Bytes) -> Result<Bytes, Failure> {
         let bytes_max = if self.success { self.limits.read_bytes_max } else { self.limits.keep_bytes_max };
         let room = bytes_max - self.bytes_read;
-        if self.success && chunk.len() > room {
+        if self.success && piece.len() > room {
             return Err(too_large().with_status(self.answering.status));
         }
-        chunk.truncate(room);
-        self.bytes_read += chunk.len();
-        self.ended = !self.success && self.bytes_read == bytes_max;
-        Ok(Some(chunk))
+        piece.truncate(room);
+        self.bytes_read += piece.len();
+        if !self.success && self.bytes_read == bytes_max {
+            self.end = Some(Ok(()));
+        }
+        Ok(piece)
     }
 }

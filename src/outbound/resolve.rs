@@ -132,6 +132,13 @@ fn take_turns(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn without_dns_configuration_each_name_is_a_dns_failure() {
+        let resolver = Resolver { inner: Err(NetError::NoConnections) };
+        let failure = resolver.addresses("example.com").await.expect_err("no configuration");
+        assert_eq!(failure, Failure::new(FailureKind::Dns, "this server has no working DNS configuration"));
+    }
+
     #[test]
     fn families_take_turns_ipv4_first() {
         let parse =

@@ -44,7 +44,7 @@ pub enum TargetError {
     #[error("must not lead to {0}")]
     Refused(Refusal),
     /// Only from [`Outbound::check_target_resolved`](super::Outbound::check_target_resolved).
-    #[error("must name a host that can be resolved: {0}")]
+    #[error("must name a host that DNS knows: {0}")]
     Unresolved(String),
 }
 
