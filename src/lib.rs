@@ -1,6 +1,8 @@
 //! Call Tracker: which ad, keyword and page made each call. The modules stand in ladder order: each
 //! imports from those below it only (`tests/ladder.rs` holds them to it).
 
+pub mod webhooks;
+
 pub mod calls {
     //! Calls (to be filled).
     pub mod update;
@@ -17,5 +19,7 @@ pub mod ctx;
 
 pub mod config;
 pub mod db;
+pub mod metrics;
+pub mod outbound;
 
 pub mod kernel;
