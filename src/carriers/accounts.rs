@@ -161,6 +161,13 @@ impl NewAccount {
     }
 }
 
+impl Account {
+    /// The account signed in with another token, to try it.
+    pub(super) fn with_token(&self, token: &Secret) -> Account {
+        Account { auth_tokens: vec![token.0.clone()], ..self.clone() }
+    }
+}
+
 /// Where a carrier's API is, if it may be called: https, or http on an address that is private and that the
 /// operator has allowed, such as a simulated carrier's on the same machine.
 ///
