@@ -42,18 +42,33 @@ create table idempotency_keys (
 );
 create index idempotency_keys_by_age on idempotency_keys (created_at);
 
+-- credentials is sealed JSON; a deleted account's is empty.
 create table carriers (
     id {{pk}},
     company_id bigint not null references companies (id),
     kind text not null,
     account_sid text not null,
-    auth_tokens {{blob}} not null,
+    credentials {{blob}} not null,
     base_url text not null,
     hook_token text not null unique,
     created_at bigint not null,
     deleted_at bigint
 );
 create index carriers_by_company on carriers (company_id, id);
+create unique index carriers_in_use on carriers (company_id, kind, account_sid) where deleted_at is null;
+
+-- Numbers that are being bought: a row stands from before the carrier is asked until a tracker has the
+-- number or it was given back, so that no number is paid for that nobody knows of.
+create table purchases (
+    id {{pk}},
+    company_id bigint not null references companies (id),
+    carrier_id bigint not null references carriers (id),
+    number text not null,
+    attempts bigint not null,
+    -- When it is to be looked at by the job that gives numbers back.
+    due_at bigint not null
+);
+create index purchases_due on purchases (due_at);
 
 create table trackers (
     id {{pk}},
@@ -83,6 +98,7 @@ create table trackers (
     deleted_at bigint
 );
 create index trackers_by_company on trackers (company_id, id);
+create index trackers_by_destination on trackers (destination) where deleted_at is null;
 
 create table tracking_numbers (
     id {{pk}},
@@ -101,6 +117,7 @@ create table tracking_numbers (
 );
 create index tracking_numbers_to_release on tracking_numbers (release_due_at) where release_due_at is not null;
 create unique index tracking_numbers_in_use on tracking_numbers (carrier_id, number) where released_at is null;
+create index tracking_numbers_by_number on tracking_numbers (number, id);
 create index tracking_numbers_by_tracker on tracking_numbers (tracker_id, id);
 create index tracking_numbers_by_company on tracking_numbers (company_id, id);
 
@@ -218,13 +235,15 @@ create table voicemails (
 create index voicemails_by_company on voicemails (company_id, id);
 create index voicemails_to_announce on voicemails (transcription_due_at) where announced_at is null;
 
+-- A message is the carrier's own by carrier_message_id. An outgoing one has none until the carrier has
+-- accepted it, which is when it counts: accepted_at. An incoming one counts from the start.
 create table messages (
     id {{pk}},
     company_id bigint not null references companies (id),
     tracker_id bigint not null references trackers (id),
     number_id bigint not null references tracking_numbers (id),
     carrier_id bigint not null references carriers (id),
-    carrier_message_id text not null,
+    carrier_message_id text,
     direction text not null,
     from_number text not null,
     to_number text not null,
@@ -232,12 +251,16 @@ create table messages (
     media text not null,
     segments bigint not null,
     status text not null,
+    error text not null,
     error_code bigint,
     created_at bigint not null,
+    accepted_at bigint,
     unique (carrier_id, carrier_message_id)
 );
 create index messages_by_company on messages (company_id, id);
-create index messages_by_time on messages (company_id, created_at);
+create index messages_by_sender on messages (company_id, from_number, id);
+create index messages_by_acceptance on messages (company_id, accepted_at);
+create index messages_unsettled on messages (created_at) where status = 'queued' and accepted_at is null;
 
 -- Who asked not to be texted.
 create table opt_outs (
@@ -252,6 +275,9 @@ create table usage_periods (
     company_id bigint not null references companies (id),
     start_date text not null,
     end_date text not null,
+    -- The moments at which those dates began in the company's time zone of then.
+    started_at bigint not null,
+    ended_at bigint not null,
     local_numbers bigint not null,
     tollfree_numbers bigint not null,
     local_minutes bigint not null,

@@ -3,9 +3,13 @@
 //!
 //! A number belongs to one tracker from `created_at` to `released_at`. A tracker that was deleted keeps its
 //! row, because its calls point at it.
+//!
+//! A destination is never a tracking number, neither this company's nor another's here: a call would be
+//! forwarded to ourselves, be two calls, and go round for ever if that number's tracker points back.
 
 pub mod blocked;
 mod json;
+pub mod release;
 pub mod route;
 
 use crate::companies::Scope;
@@ -115,6 +119,12 @@ pub struct OwnedNumber {
 pub enum Error {
     #[error("{0} is a number of another tracker already")]
     NumberInUse(PhoneNumber),
+    #[error("{0} is just being given back to the carrier; try again in a minute")]
+    BeingReleased(PhoneNumber),
+    #[error("{0} is the destination of a tracker and can't be a tracking number: calls would go round")]
+    NumberIsDestination(PhoneNumber),
+    #[error("the destination is a tracking number: calls would go round")]
+    DestinationIsTracked,
     #[error(transparent)]
     Db(#[from] db::Error),
 }
@@ -181,13 +191,14 @@ pub struct TrackerView {
 /// Makes a tracker with its numbers and tells of it.
 ///
 /// # Errors
-/// A number is another tracker's.
+/// A number is another tracker's, or the destination can't be one.
 pub fn create(
     tx: &mut Tx<'_>,
     scope: Scope,
     settings: &Settings,
     numbers: &[OwnedNumber],
 ) -> Result<TrackerView, Error> {
+    check_destination(tx, &settings.destination)?;
     let (id,): (TrackerId,) = tx.one(bind_settings(
         sql("insert into trackers (name, tracker_type, number_type, destination, status, recording_enabled,
              recording_message, whisper_enabled, whisper_message, voicemail_enabled, voicemail_greeting,
@@ -209,16 +220,19 @@ pub fn create(
 /// Changes the settings and tells of it, if anything did change. None: no such tracker.
 ///
 /// # Errors
-/// The database's.
+/// The destination can't be one.
 pub fn update(
     tx: &mut Tx<'_>,
     scope: Scope,
     id: TrackerId,
     settings: &Settings,
-) -> db::Result<Option<TrackerView>> {
+) -> Result<Option<TrackerView>, Error> {
     let Some(present) = find(tx, scope, id)? else { return Ok(None) };
     if present.tracker.settings == *settings {
         return Ok(Some(present));
+    }
+    if present.tracker.settings.destination != settings.destination {
+        check_destination(tx, &settings.destination)?;
     }
     tx.execute(
         bind_settings(
@@ -233,7 +247,7 @@ pub fn update(
         .bind(scope.company())
         .bind(id),
     )?;
-    changed(tx, scope, id).map(Some)
+    Ok(Some(changed(tx, scope, id)?))
 }
 
 /// Gives the tracker more numbers and tells of it. None: no such tracker.
@@ -314,6 +328,23 @@ pub async fn list(db: &Db, scope: Scope, page: Page) -> db::Result<Listed<Tracke
     Ok(Listed::new(rows, page, |view| view.tracker.id.0))
 }
 
+/// Whether calls may be forwarded to this number: it isn't a tracking number.
+///
+/// # Errors
+/// [`Error::DestinationIsTracked`].
+pub fn check_destination(tx: &mut Tx<'_>, destination: &PhoneNumber) -> Result<(), Error> {
+    if is_in_use(tx, destination)? { Err(Error::DestinationIsTracked) } else { Ok(()) }
+}
+
+/// Whether some tracker, of whichever company, has this number now.
+///
+/// # Errors
+/// The database's.
+pub fn is_in_use(tx: &mut Tx<'_>, number: &PhoneNumber) -> db::Result<bool> {
+    let statement = "select 1 from tracking_numbers where number = ? and released_at is null limit 1";
+    Ok(tx.find::<(i64,)>(sql(statement).bind(number))?.is_some())
+}
+
 fn get(tx: &mut Tx<'_>, scope: Scope, id: TrackerId) -> db::Result<TrackerView> {
     find(tx, scope, id)?.ok_or_else(|| db::Error::Internal(format!("tracker {id} is gone")))
 }
@@ -340,6 +371,11 @@ fn insert_numbers(
     numbers: &[OwnedNumber],
 ) -> Result<(), Error> {
     for owned in numbers {
+        let pointed_at = "select 1 from trackers where destination = ? and deleted_at is null limit 1";
+        if tx.find::<(i64,)>(sql(pointed_at).bind(&owned.number))?.is_some() {
+            return Err(Error::NumberIsDestination(owned.number.clone()));
+        }
+        release::cancel(tx, owned.carrier_id, &owned.number)?;
         // `on conflict`, because on PostgreSQL a broken constraint would lose the transaction.
         let made = tx.execute(
             sql(
