@@ -337,3 +337,9 @@ create table attempts (
     response_body text not null,
     primary key (delivery_id, number)
 );
+
+-- One row that is written to see whether anything can be.
+create table readiness (
+    id bigint primary key,
+    checked_at bigint not null
+);

@@ -5,6 +5,7 @@ pub mod voicemails {
     //! Voicemails (to be filled).
     pub mod update;
 }
+pub mod webhooks;
 
 pub mod calls;
 
@@ -21,5 +22,7 @@ pub mod ctx;
 
 pub mod config;
 pub mod db;
+pub mod metrics;
+pub mod outbound;
 
 pub mod kernel;
