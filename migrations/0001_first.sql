@@ -130,8 +130,10 @@ create table blocked_callers (
     unique (company_id, number)
 );
 
--- The facts of a call that its carrier told (dial_outcome to end_duration_s) and the status that follows
--- from them. source_* are a snapshot: later edits of a tracker don't rewrite history.
+-- The facts of a call (treatment to end_duration_s; calls/state.rs says what they mean) and the status that
+-- follows from them. source_* are a snapshot: later edits of a tracker don't rewrite history. checked_at is
+-- when the call was last heard of, recordings_due_at when the carrier is to be asked for recordings that it
+-- should have told of by then.
 create table calls (
     id {{pk}},
     company_id bigint not null references companies (id),
@@ -159,12 +161,13 @@ create table calls (
     status text not null,
     started_at bigint not null,
     call_duration bigint not null,
-    recording_duration bigint not null,
-    blocked boolean not null,
+    treatment text not null,
     leg_answered boolean not null,
+    leg_outcome text,
     whisper_started boolean not null,
     dial_outcome text,
-    bridged boolean,
+    dial_bridged boolean,
+    dial_duration_s bigint,
     voicemail_s bigint,
     end_outcome text,
     end_duration_s bigint,
@@ -172,6 +175,9 @@ create table calls (
     finish_due_at bigint,
     finished_at bigint,
     checked_at bigint not null,
+    recordings_due_at bigint,
+    -- The one that the call's object shows. No foreign key: recordings point here.
+    recording_id bigint,
     note text not null,
     value double precision,
     lead_status text not null,
@@ -185,6 +191,7 @@ create index calls_by_caller on calls (company_id, caller_number, id);
 create index calls_by_end on calls (company_id, ended_at);
 create index calls_to_finish on calls (finish_due_at) where finish_due_at is not null;
 create index calls_open on calls (checked_at) where finished_at is null;
+create index calls_without_recording on calls (recordings_due_at) where recordings_due_at is not null;
 
 create table call_tags (
     call_id bigint not null references calls (id),

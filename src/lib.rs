@@ -1,13 +1,16 @@
 //! Call Tracker: which ad, keyword and page made each call. The modules stand in ladder order: each
 //! imports from those below it only (`tests/ladder.rs` holds them to it).
 
-pub mod webhooks;
-
-pub mod calls {
-    //! Calls (to be filled).
+pub mod voicemails {
+    //! Voicemails (to be filled).
     pub mod update;
 }
+pub mod webhooks;
+
+pub mod calls;
+
 pub mod flows;
+pub mod recordings;
 
 pub mod trackers;
 
