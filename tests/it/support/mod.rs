@@ -1,0 +1,127 @@
+//! A server for each test, with a database of its own, and clients that hold every answer against the
+//! OpenAPI document.
+
+pub mod client;
+pub mod contract;
+pub mod database;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use calltracker::auth;
+use calltracker::companies::{self, NewCompany, Scope};
+use calltracker::config::{Config, Given};
+use calltracker::ctx::{Ctx, Parts};
+use calltracker::db::{self, Db, Tx};
+use calltracker::http::{AppState, router};
+use calltracker::kernel::clock::{Clock, Micros};
+use calltracker::kernel::id::CompanyId;
+use calltracker::kernel::secret::SecretKey;
+use calltracker::kernel::seed::Seed;
+use tokio::sync::watch;
+
+use self::client::Api;
+use self::database::TestDatabase;
+
+/// When every test begins.
+pub const START: &str = "2026-03-09T09:00:00Z";
+/// Whatever a test waits for comes much sooner or never.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running server.
+pub struct TestApp {
+    pub ctx: Ctx,
+    /// Of the whole account, may write.
+    pub api: Api,
+    shutdown: watch::Sender<bool>,
+    // Dropped last: the database goes when nothing uses it.
+    _database: TestDatabase,
+}
+
+/// A company and the clients of its tokens.
+pub struct TestCompany {
+    pub scope: Scope,
+    pub id: CompanyId,
+    /// May write.
+    pub api: Api,
+    pub reader: Api,
+}
+
+impl TestCompany {
+    /// A path below the company.
+    pub fn path(&self, rest: &str) -> String {
+        format!("/companies/{}{rest}", self.id)
+    }
+}
+
+impl TestApp {
+    pub async fn start() -> TestApp {
+        TestApp::with(|_| {}).await
+    }
+
+    /// With other settings than the defaults.
+    pub async fn with(change: impl FnOnce(&mut Config)) -> TestApp {
+        let database = TestDatabase::create();
+        let start: jiff::Timestamp = START.parse().expect("it is a time");
+        let (clock, seed) = (Clock::manual(Micros::from(start)), Seed::fixed(1));
+        let db = Db::open(&database.location, clock.clone(), seed.clone()).expect("the database opens");
+        let mut config = Given::default().resolve(Given::default()).expect("the defaults are valid");
+        config.data = database.folder();
+        change(&mut config);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback has a port");
+        let address = listener.local_addr().expect("it is bound");
+        let ctx = Ctx::new(Parts {
+            db,
+            clock,
+            key: SecretKey::generate(&seed),
+            seed,
+            config,
+            public_url: format!("http://{address}/").parse().expect("it is a URL"),
+        });
+        let (shutdown, down) = watch::channel(false);
+        let app = router(AppState::new(ctx.clone(), down));
+        tokio::spawn(async move {
+            let service = app.into_make_service_with_connect_info::<SocketAddr>();
+            axum::serve(listener, service).await.expect("it serves until the test ends");
+        });
+        let token = ctx.db.write("test.token", |tx| auth::create(tx, "account", None, true)).await;
+        let api = Api::new(&format!("http://{address}"), &token.expect("the token is made"));
+        TestApp { ctx, api, shutdown, _database: database }
+    }
+
+    /// Runs `work` in a transaction.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&mut Tx<'_>) -> db::Result<T> + Send + 'static,
+    ) -> T {
+        self.ctx.db.write("test", work).await.expect("the test's own statements work")
+    }
+
+    /// A new company with a token of each kind.
+    pub async fn company(&self, name: &str) -> TestCompany {
+        let new = NewCompany {
+            name: name.to_owned(),
+            time_zone: "America/New_York".to_owned(),
+            country: "US".to_owned(),
+            billing_day: 1,
+        };
+        let (id, writer, reader) = self
+            .write(move |tx| {
+                let id = companies::create(tx, &new)?.id;
+                let writer = auth::create(tx, "writer", Some(id), true)?;
+                Ok((id, writer, auth::create(tx, "reader", Some(id), false)?))
+            })
+            .await;
+        let (api, reader) = (self.api.with_token(&writer), self.api.with_token(&reader));
+        TestCompany { scope: Scope::of(id), id, api, reader }
+    }
+
+    pub fn advance(&self, by: Duration) {
+        self.ctx.clock.advance(by);
+    }
+
+    /// Tells everything that lasts to end.
+    pub fn shut_down(&self) {
+        self.shutdown.send_replace(true);
+    }
+}
