@@ -68,13 +68,18 @@ pub async fn start(config: Config, outside: Outside) -> anyhow::Result<App> {
     let address = listener.local_addr().context("asking for the address listened on")?;
     let ctx = context(config, outside.clock, outside.seed, ctx_parts, address)?;
     let (stop, stopped) = watch::channel(false);
-    let router = http::router(ctx.clone(), stopped.clone());
+    let router = http::router(http::AppState::new(ctx.clone(), stopped.clone()));
     let background = tokio::spawn(jobs::run(ctx.clone(), outside.usage_as_of, stopped.clone()));
     let server = tokio::spawn(serve(listener, router, stopped));
     Ok(App { address, ctx, stop, server, background })
 }
 
 impl App {
+    /// Tells everything to end, and doesn't wait for it.
+    pub fn begin_stop(&self) {
+        self.stop.send_replace(true);
+    }
+
     /// No new work; what is in flight may finish, for ten seconds at most; then the database is closed.
     pub async fn stop(self) {
         let App { ctx, stop, server, background, .. } = self;

@@ -1,6 +1,7 @@
 //! The commands. Each does its work and says in one line what went wrong if it can't: exit code 2 for what
 //! the user gave, 1 for everything else.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,7 +13,7 @@ use crate::db::Db;
 use crate::kernel::clock::Clock;
 use crate::kernel::id::CompanyId;
 use crate::kernel::seed::Seed;
-use crate::{auth, companies, http};
+use crate::{auth, companies, demo, http};
 
 #[derive(Parser)]
 #[command(name = "calltracker", version, about, propagate_version = true)]
@@ -28,6 +29,17 @@ struct Cli {
 enum Command {
     /// Runs the server
     Serve(Box<Given>),
+    /// Runs the whole job on this machine: server, simulated carrier, sample receiver, sample company
+    Demo(Box<Given>),
+    /// The simulated carrier: a process of the demo and of the tests
+    #[command(hide = true)]
+    CarrierSim(carrier_sim::Args),
+    /// The sample webhook receiver: a process of the demo
+    #[command(hide = true)]
+    DemoReceiver {
+        #[arg(long, default_value_t = demo::RECEIVER_LISTEN)]
+        listen: SocketAddr,
+    },
     /// API tokens
     Token {
         #[command(subcommand)]
@@ -75,12 +87,19 @@ pub async fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Serve(given) => serve(configure(*given, cli.config.as_deref())?).await,
+        Command::Demo(given) => {
+            let config = configure(*given, cli.config.as_deref())?;
+            start_log(&config);
+            demo::run(config, ended_by_signal()?).await
+        }
+        Command::CarrierSim(args) => carrier_sim::run(args).await,
+        Command::DemoReceiver { listen } => demo::receiver::run(listen).await,
         Command::Token { command: TokenCommand::Create { name, company, read_only, given } } => {
             let config = configure(*given, cli.config.as_deref())?;
             token_create(config, name, company.map(CompanyId), !read_only).await
         }
         Command::Openapi => {
-            say(&serde_json::to_string_pretty(&http::openapi_document())?);
+            say(&serde_json::to_string_pretty(&http::openapi::document())?);
             Ok(())
         }
     }

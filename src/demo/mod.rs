@@ -48,7 +48,7 @@ pub async fn run(mut config: Config, ended: impl Future<Output = ()>) -> anyhow:
     config.carriers.allow_targets.push(loopback);
 
     let auth_token = id::secret("", &outside.seed);
-    let mut carrier = Part::start("carrier-sim", &[
+    let carrier = Part::start("carrier-sim", &[
         "--account-sid", ACCOUNT_SID, "--auth-token", &auth_token, "--scale", SCALE, "--exit-with-stdin",
     ])
     .await?;
