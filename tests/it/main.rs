@@ -13,4 +13,7 @@ mod api_openapi;
 mod api_rate;
 mod carrier_sim;
 mod ladder;
+mod messages;
 mod outbound;
+mod provision;
+mod usage;

@@ -1,10 +1,12 @@
 //! A server for each test, with a database of its own, and clients that hold every answer against the
 //! OpenAPI document.
 
+pub mod carrier;
 pub mod client;
 pub mod contract;
 pub mod database;
 pub mod receiver;
+pub mod world;
 
 use std::net::SocketAddr;
 use std::time::Duration;
