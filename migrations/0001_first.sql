@@ -42,18 +42,33 @@ create table idempotency_keys (
 );
 create index idempotency_keys_by_age on idempotency_keys (created_at);
 
+-- credentials is sealed JSON; a deleted account's is empty.
 create table carriers (
     id {{pk}},
     company_id bigint not null references companies (id),
     kind text not null,
     account_sid text not null,
-    auth_tokens {{blob}} not null,
+    credentials {{blob}} not null,
     base_url text not null,
     hook_token text not null unique,
     created_at bigint not null,
     deleted_at bigint
 );
 create index carriers_by_company on carriers (company_id, id);
+create unique index carriers_in_use on carriers (company_id, kind, account_sid) where deleted_at is null;
+
+-- Numbers that are being bought: a row stands from before the carrier is asked until a tracker has the
+-- number or it was given back, so that no number is paid for that nobody knows of.
+create table purchases (
+    id {{pk}},
+    company_id bigint not null references companies (id),
+    carrier_id bigint not null references carriers (id),
+    number text not null,
+    attempts bigint not null,
+    -- When it is to be looked at by the job that gives numbers back.
+    due_at bigint not null
+);
+create index purchases_due on purchases (due_at);
 
 create table trackers (
     id {{pk}},
@@ -83,6 +98,7 @@ create table trackers (
     deleted_at bigint
 );
 create index trackers_by_company on trackers (company_id, id);
+create index trackers_by_destination on trackers (destination) where deleted_at is null;
 
 create table tracking_numbers (
     id {{pk}},
@@ -94,9 +110,14 @@ create table tracking_numbers (
     number_type text not null,
     status boolean not null,
     created_at bigint not null,
-    released_at bigint
+    released_at bigint,
+    -- When the carrier is to be told next that we gave the number back; null once it knows.
+    release_due_at bigint,
+    release_attempts bigint not null
 );
+create index tracking_numbers_to_release on tracking_numbers (release_due_at) where release_due_at is not null;
 create unique index tracking_numbers_in_use on tracking_numbers (carrier_id, number) where released_at is null;
+create index tracking_numbers_by_number on tracking_numbers (number, id);
 create index tracking_numbers_by_tracker on tracking_numbers (tracker_id, id);
 create index tracking_numbers_by_company on tracking_numbers (company_id, id);
 
@@ -109,8 +130,10 @@ create table blocked_callers (
     unique (company_id, number)
 );
 
--- The facts of a call that its carrier told (dial_outcome to end_duration_s) and the status that follows
--- from them. source_* are a snapshot: later edits of a tracker don't rewrite history.
+-- The facts of a call (treatment to end_duration_s; calls/state.rs says what they mean) and the status that
+-- follows from them. source_* are a snapshot: later edits of a tracker don't rewrite history. checked_at is
+-- when the call was last heard of, recordings_due_at when the carrier is to be asked for recordings that it
+-- should have told of by then.
 create table calls (
     id {{pk}},
     company_id bigint not null references companies (id),
@@ -138,12 +161,13 @@ create table calls (
     status text not null,
     started_at bigint not null,
     call_duration bigint not null,
-    recording_duration bigint not null,
-    blocked boolean not null,
+    treatment text not null,
     leg_answered boolean not null,
+    leg_outcome text,
     whisper_started boolean not null,
     dial_outcome text,
-    bridged boolean,
+    dial_bridged boolean,
+    dial_duration_s bigint,
     voicemail_s bigint,
     end_outcome text,
     end_duration_s bigint,
@@ -151,6 +175,9 @@ create table calls (
     finish_due_at bigint,
     finished_at bigint,
     checked_at bigint not null,
+    recordings_due_at bigint,
+    -- The one that the call's object shows. No foreign key: recordings point here.
+    recording_id bigint,
     note text not null,
     value double precision,
     lead_status text not null,
@@ -164,6 +191,7 @@ create index calls_by_caller on calls (company_id, caller_number, id);
 create index calls_by_end on calls (company_id, ended_at);
 create index calls_to_finish on calls (finish_due_at) where finish_due_at is not null;
 create index calls_open on calls (checked_at) where finished_at is null;
+create index calls_without_recording on calls (recordings_due_at) where recordings_due_at is not null;
 
 create table call_tags (
     call_id bigint not null references calls (id),
@@ -214,13 +242,15 @@ create table voicemails (
 create index voicemails_by_company on voicemails (company_id, id);
 create index voicemails_to_announce on voicemails (transcription_due_at) where announced_at is null;
 
+-- A message is the carrier's own by carrier_message_id. An outgoing one has none until the carrier has
+-- accepted it, which is when it counts: accepted_at. An incoming one counts from the start.
 create table messages (
     id {{pk}},
     company_id bigint not null references companies (id),
     tracker_id bigint not null references trackers (id),
     number_id bigint not null references tracking_numbers (id),
     carrier_id bigint not null references carriers (id),
-    carrier_message_id text not null,
+    carrier_message_id text,
     direction text not null,
     from_number text not null,
     to_number text not null,
@@ -228,12 +258,16 @@ create table messages (
     media text not null,
     segments bigint not null,
     status text not null,
+    error text not null,
     error_code bigint,
     created_at bigint not null,
+    accepted_at bigint,
     unique (carrier_id, carrier_message_id)
 );
 create index messages_by_company on messages (company_id, id);
-create index messages_by_time on messages (company_id, created_at);
+create index messages_by_sender on messages (company_id, from_number, id);
+create index messages_by_acceptance on messages (company_id, accepted_at);
+create index messages_unsettled on messages (created_at) where status = 'queued' and accepted_at is null;
 
 -- Who asked not to be texted.
 create table opt_outs (
@@ -248,6 +282,9 @@ create table usage_periods (
     company_id bigint not null references companies (id),
     start_date text not null,
     end_date text not null,
+    -- The moments at which those dates began in the company's time zone of then.
+    started_at bigint not null,
+    ended_at bigint not null,
     local_numbers bigint not null,
     tollfree_numbers bigint not null,
     local_minutes bigint not null,
@@ -325,4 +362,10 @@ create table attempts (
     error_detail text not null,
     response_body text not null,
     primary key (delivery_id, number)
+);
+
+-- One row that is written to see whether anything can be.
+create table readiness (
+    id bigint primary key,
+    checked_at bigint not null
 );

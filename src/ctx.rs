@@ -11,6 +11,8 @@ use crate::db::Db;
 use crate::kernel::clock::Clock;
 use crate::kernel::secret::SecretKey;
 use crate::kernel::seed::Seed;
+use crate::metrics::Metrics;
+use crate::outbound::Outbound;
 
 /// See the module.
 #[derive(Clone)]
@@ -25,6 +27,11 @@ pub struct Parts {
     pub config: Config,
     /// How the world reaches us: ends with `/`.
     pub public_url: Url,
+    pub metrics: Metrics,
+    /// The way out to webhook targets.
+    pub to_webhooks: Outbound,
+    /// The way out to carriers' REST and media.
+    pub to_carriers: Outbound,
 }
 
 impl Ctx {

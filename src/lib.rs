@@ -3,11 +3,18 @@
 
 pub mod http;
 
-pub mod calls {
-    //! Calls (to be filled).
+pub mod voicemails {
+    //! Voicemails (to be filled).
     pub mod update;
 }
+pub mod webhooks;
+
+pub mod calls;
+
 pub mod flows;
+pub mod recordings;
+
+pub mod trackers;
 
 pub mod auth;
 pub mod events;
@@ -17,5 +24,7 @@ pub mod ctx;
 
 pub mod config;
 pub mod db;
+pub mod metrics;
+pub mod outbound;
 
 pub mod kernel;

@@ -1,0 +1,125 @@
+//! Finding calls again: one, or a filtered page of a company's, newest first.
+
+use super::fold;
+use super::row::{self, Call, SELECT};
+use super::state::Status;
+use crate::companies::Scope;
+use crate::db::{self, Db, Sql, Tx, sql};
+use crate::kernel::clock::Micros;
+use crate::kernel::id::{CallId, TrackerId};
+use crate::kernel::page::{Listed, Page};
+
+/// A search text at most, in characters.
+pub const SEARCH_CHARS_MAX: usize = 100;
+
+/// A call with its tags: what the API and the events show.
+#[derive(Clone, Debug)]
+pub struct CallView {
+    pub call: Call,
+    /// In alphabetical order.
+    pub tags: Vec<String>,
+}
+
+/// Which calls; None is any.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Started at this moment or later.
+    pub from: Option<Micros>,
+    /// Started before this moment.
+    pub to: Option<Micros>,
+    pub tracker: Option<TrackerId>,
+    pub status: Option<Status>,
+    pub source_channel: Option<String>,
+    pub is_first_time: Option<bool>,
+    /// Lasted this many seconds or longer.
+    pub min_duration_s: Option<u32>,
+    pub tag: Option<String>,
+    pub lead_status: Option<String>,
+    /// Anywhere in the caller's number, name or city, the tracking number, the tracker's name or the note;
+    /// [`SEARCH_CHARS_MAX`] at most.
+    pub search: Option<String>,
+}
+
+/// A page, newest first.
+///
+/// # Errors
+/// The database's.
+pub async fn list(db: &Db, scope: Scope, filter: Filter, page: Page) -> db::Result<Listed<CallView>> {
+    let rows = db
+        .read("calls.list", move |tx| {
+            let calls: Vec<Call> = tx.all(statement(scope, &filter, page))?;
+            with_tags(tx, calls)
+        })
+        .await?;
+    Ok(Listed::new(rows, page, |view| view.call.id.0))
+}
+
+/// One call; None if the company has no such.
+///
+/// # Errors
+/// The database's.
+pub fn get(tx: &mut Tx<'_>, scope: Scope, id: CallId) -> db::Result<Option<CallView>> {
+    row::find(tx, scope, id)?.map(|call| view(tx, call)).transpose()
+}
+
+/// The call with its tags.
+pub(super) fn view(tx: &mut Tx<'_>, call: Call) -> db::Result<CallView> {
+    let tags: Vec<(String,)> =
+        tx.all(sql("select tag from call_tags where call_id = ? order by tag").bind(call.id))?;
+    Ok(CallView { call, tags: tags.into_iter().map(|(tag,)| tag).collect() })
+}
+
+fn statement(scope: Scope, filter: &Filter, page: Page) -> Sql {
+    let start = format!("{SELECT} where c.company_id = ? and c.id < ?");
+    let mut statement = sql(start).bind(scope.company()).bind(page.after.unwrap_or(i64::MAX));
+    if let Some(from) = filter.from {
+        statement = statement.and(" and c.started_at >= ?").bind(from);
+    }
+    if let Some(to) = filter.to {
+        statement = statement.and(" and c.started_at < ?").bind(to);
+    }
+    if let Some(tracker) = filter.tracker {
+        statement = statement.and(" and c.tracker_id = ?").bind(tracker);
+    }
+    if let Some(status) = filter.status {
+        statement = statement.and(" and c.status = ?").bind(status.as_str());
+    }
+    if let Some(channel) = &filter.source_channel {
+        statement = statement.and(" and c.source_channel = ?").bind(channel);
+    }
+    if let Some(first) = filter.is_first_time {
+        statement = statement.and(" and c.is_first_time = ?").bind(first);
+    }
+    if let Some(seconds) = filter.min_duration_s {
+        statement = statement.and(" and c.call_duration >= ?").bind(i64::from(seconds));
+    }
+    if let Some(tag) = &filter.tag {
+        let tagged = " and exists (select 1 from call_tags g where g.call_id = c.id and g.tag = ?)";
+        statement = statement.and(tagged).bind(tag);
+    }
+    if let Some(lead_status) = &filter.lead_status {
+        statement = statement.and(" and c.lead_status = ?").bind(lead_status);
+    }
+    if let Some(search) = &filter.search {
+        let cut: String = search.chars().take(SEARCH_CHARS_MAX).collect();
+        statement = statement.and(r" and c.search_text like ? escape '\'").bind(fold::pattern(&cut));
+    }
+    statement.and(" order by c.id desc limit ?").bind(page.fetch_limit())
+}
+
+/// The tags of a whole page in one question.
+fn with_tags(tx: &mut Tx<'_>, calls: Vec<Call>) -> db::Result<Vec<CallView>> {
+    if calls.is_empty() {
+        return Ok(Vec::new());
+    }
+    let places = vec!["?"; calls.len()].join(", ");
+    let question =
+        format!("select call_id, tag from call_tags where call_id in ({places}) order by call_id desc, tag");
+    let question = calls.iter().fold(sql(question), |question, call| question.bind(call.id));
+    let mut tags: Vec<(CallId, String)> = tx.all(question)?;
+    let views = calls.into_iter().map(|call| {
+        let mine = tags.extract_if(.., |(id, _)| *id == call.id).map(|(_, tag)| tag).collect();
+        CallView { call, tags: mine }
+    });
+    Ok(views.collect())
+}

@@ -1,0 +1,419 @@
+//! Gets numbers for trackers, gives them back, sends texts: what needs both a carrier and the database. The
+//! carrier is always asked between two transactions, never inside one; what the rows mean is decided by their
+//! nouns (`trackers`, `messages`).
+//!
+//! - [`create_tracker`], [`add_numbers`]: buy or attach, then write the tracker.
+//! - [`release_due`]: the job that gives numbers back, also those that were bought in vain.
+//! - [`send_message`]: writes a message, asks the carrier, writes what came of it.
+//! - [`create_account`], [`rotate_credentials`]: try credentials before they are kept.
+
+mod give_back;
+mod purchases;
+mod send;
+
+use std::time::Duration;
+
+pub use self::give_back::release_due;
+pub use self::send::{named_message, send_message};
+use super::accounts::{self, NewAccount, Registered, Secret};
+use super::client::{self, AvailableNumber, CarrierError, Client, NumberHooks, NumberQuery};
+use crate::companies::{self, Scope};
+use crate::ctx::Ctx;
+use crate::db;
+use crate::kernel::id::{CarrierId, TrackerId};
+use crate::kernel::phone::{NumberType, PhoneNumber};
+use crate::messages;
+use crate::trackers::{self, OwnedNumber, Settings, TrackerView};
+
+/// Numbers that one request may buy or attach.
+pub const NUMBERS_MAX: usize = 10;
+/// Numbers that one search shows, and that buying chooses from: what carriers show at most.
+const CANDIDATES_MAX: u32 = 30;
+/// All of a request's buying. A number takes 1 to 3 s.
+const BUYING_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// The numbers that a tracker is to get.
+#[derive(Clone, Debug)]
+pub struct Numbers {
+    /// None: the company's only carrier account.
+    pub carrier_id: Option<CarrierId>,
+    pub source: Source,
+}
+
+/// Where they come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Bought, of the tracker's number type and in the company's country.
+    Buy { area_code: Option<String>, count: usize },
+    /// Numbers that the account has already.
+    Attach(Vec<PhoneNumber>),
+}
+
+/// Which numbers to look for. What is None doesn't matter.
+#[derive(Clone, Debug)]
+pub struct Search {
+    /// None: the company's only carrier account.
+    pub carrier_id: Option<CarrierId>,
+    pub number_type: NumberType,
+    /// Three digits.
+    pub area_code: Option<String>,
+    pub region: Option<String>,
+    pub contains: Option<String>,
+}
+
+/// Why it couldn't be done. The texts are for the people of the company.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("connect a carrier account first")]
+    NoCarrier,
+    #[error("the company has several carrier accounts; say which by carrier_id")]
+    WhichCarrier,
+    #[error("there is no such carrier account")]
+    NoSuchCarrier,
+    #[error("there is no such tracker")]
+    NoSuchTracker,
+    #[error("between 1 and {NUMBERS_MAX} numbers can be bought or attached at once")]
+    Count,
+    #[error("an area code has three digits")]
+    AreaCode,
+    #[error("{number} is not a {} number, as the tracker's are", wanted.as_str())]
+    WrongType { number: PhoneNumber, wanted: NumberType },
+    #[error("the carrier account doesn't have {0}")]
+    NotOwned(PhoneNumber),
+    #[error(
+        "calls to {0} are taken by a trunk or an application at the carrier; remove it from the number there"
+    )]
+    HooksIgnored(PhoneNumber),
+    #[error("the carrier has only {found} such numbers; try another area code or fewer")]
+    TooFew { found: usize },
+    #[error("buying took too long and was undone; try again")]
+    TookTooLong,
+    #[error(transparent)]
+    Account(#[from] accounts::Error),
+    #[error(transparent)]
+    Tracker(#[from] trackers::Error),
+    #[error(transparent)]
+    Message(#[from] messages::outgoing::Error),
+    #[error(transparent)]
+    Carrier(#[from] CarrierError),
+    #[error(transparent)]
+    Db(#[from] db::Error),
+}
+
+/// Keeps a new account, if its carrier says that the credentials are right.
+///
+/// # Errors
+/// [`CarrierError::Auth`] if they aren't; [`accounts::Error::Duplicate`].
+pub async fn create_account(ctx: &Ctx, scope: Scope, new: NewAccount) -> Result<Registered, Error> {
+    Client::new(ctx.to_carriers.clone(), new.preview(scope)).verify().await?;
+    let key = ctx.key.clone();
+    Ok(ctx.db.write("carriers.create", move |tx| accounts::create(tx, scope, &new, &key)).await?)
+}
+
+/// Changes an account's credentials, if its carrier takes the new ones. None: no such account.
+///
+/// # Errors
+/// [`CarrierError::Auth`] if they are wrong.
+pub async fn rotate_credentials(
+    ctx: &Ctx,
+    scope: Scope,
+    id: CarrierId,
+    auth_token: Option<Secret>,
+    signing_key: Option<Secret>,
+) -> Result<Option<Registered>, Error> {
+    let key = ctx.key.clone();
+    let present = ctx.db.read("carriers.find", move |tx| accounts::find(tx, scope, id, &key)).await?;
+    let Some(present) = present else { return Ok(None) };
+    if let Some(token) = &auth_token {
+        let account = present.account.with_token(token);
+        Client::new(ctx.to_carriers.clone(), account).verify().await?;
+    }
+    let key = ctx.key.clone();
+    let rotate = move |tx: &mut db::Tx<'_>| {
+        accounts::rotate(tx, scope, id, auth_token.as_ref(), signing_key.as_ref(), &key)
+    };
+    Ok(ctx.db.write("carriers.rotate", rotate).await?)
+}
+
+/// Numbers that could be bought now, in the company's country.
+///
+/// # Errors
+/// Says what to do about it.
+pub async fn search(ctx: &Ctx, scope: Scope, wanted: Search) -> Result<Vec<AvailableNumber>, Error> {
+    let place = place(ctx, scope, wanted.carrier_id).await?;
+    let query = NumberQuery {
+        country: place.country,
+        number_type: wanted.number_type,
+        area_code: checked_area_code(wanted.area_code)?,
+        region: wanted.region,
+        contains: wanted.contains,
+        limit: CANDIDATES_MAX,
+    };
+    Ok(place.client.search(&query).await?)
+}
+
+/// Makes a tracker with numbers. If that fails, numbers that were bought for it go back.
+///
+/// # Errors
+/// Says what to do about it; no tracker was made then.
+pub async fn create_tracker(
+    ctx: &Ctx,
+    scope: Scope,
+    settings: Settings,
+    numbers: Numbers,
+) -> Result<TrackerView, Error> {
+    let destination = settings.destination.clone();
+    let check = move |tx: &mut db::Tx<'_>| trackers::check_destination(tx, &destination);
+    ctx.db.read("trackers.check_destination", check).await?;
+    let got = obtain(ctx, scope, &settings, numbers).await?;
+    let taken = got.clone();
+    let create = move |tx: &mut db::Tx<'_>| {
+        taken.settle(tx)?;
+        Ok(trackers::create(tx, scope, &settings, &taken.numbers)?)
+    };
+    let made = ctx.db.write("trackers.create", create).await;
+    got.give_back_unless(ctx, made).await
+}
+
+/// Gives a tracker more numbers. If that fails, numbers that were bought for it go back.
+///
+/// # Errors
+/// Says what to do about it; the tracker is as before then.
+pub async fn add_numbers(
+    ctx: &Ctx,
+    scope: Scope,
+    id: TrackerId,
+    numbers: Numbers,
+) -> Result<TrackerView, Error> {
+    let found = ctx.db.read("trackers.find", move |tx| trackers::find(tx, scope, id)).await?;
+    let settings = found.ok_or(Error::NoSuchTracker)?.tracker.settings;
+    let got = obtain(ctx, scope, &settings, numbers).await?;
+    let taken = got.clone();
+    let add = move |tx: &mut db::Tx<'_>| {
+        taken.settle(tx)?;
+        trackers::add_numbers(tx, scope, id, &taken.numbers)?.ok_or(Error::NoSuchTracker)
+    };
+    let made = ctx.db.write("trackers.add_numbers", add).await;
+    got.give_back_unless(ctx, made).await
+}
+
+/// Where numbers come from and go to.
+struct Place {
+    client: Client,
+    carrier_id: CarrierId,
+    hooks: NumberHooks,
+    /// The company's.
+    country: String,
+}
+
+async fn place(ctx: &Ctx, scope: Scope, carrier: Option<CarrierId>) -> Result<Place, Error> {
+    let key = ctx.key.clone();
+    let read = move |tx: &mut db::Tx<'_>| {
+        let accounts = accounts::of_company(tx, scope, &key)?;
+        let company = companies::find(tx, scope.company())?.ok_or(Error::NoCarrier)?;
+        Ok::<_, Error>((choose(accounts, carrier)?, company.country))
+    };
+    let (chosen, country) = ctx.db.read("carriers.choose", read).await?;
+    Ok(Place {
+        carrier_id: chosen.account.id,
+        hooks: NumberHooks::of(&chosen.hooks(&ctx.public_url)),
+        client: Client::new(ctx.to_carriers.clone(), chosen.account),
+        country,
+    })
+}
+
+fn choose(accounts: Vec<Registered>, wanted: Option<CarrierId>) -> Result<Registered, Error> {
+    let several = accounts.len() > 1;
+    match wanted {
+        Some(id) => accounts.into_iter().find(|one| one.account.id == id).ok_or(Error::NoSuchCarrier),
+        None if several => Err(Error::WhichCarrier),
+        None => accounts.into_iter().next().ok_or(Error::NoCarrier),
+    }
+}
+
+/// Numbers that we have at the carrier and that no tracker has yet.
+#[derive(Clone)]
+struct Obtained {
+    carrier_id: CarrierId,
+    numbers: Vec<OwnedNumber>,
+    /// Those of them that were bought.
+    purchases: Vec<purchases::PurchaseId>,
+}
+
+impl Obtained {
+    /// In the transaction in which a tracker gets them.
+    fn settle(&self, tx: &mut db::Tx<'_>) -> Result<(), Error> {
+        if !accounts::hold(tx, self.carrier_id)? {
+            return Err(Error::NoSuchCarrier);
+        }
+        for purchase in &self.purchases {
+            purchases::settle(tx, *purchase)?;
+        }
+        Ok(())
+    }
+
+    async fn give_back_unless<T>(self, ctx: &Ctx, made: Result<T, Error>) -> Result<T, Error> {
+        if made.is_err() {
+            purchases::undo(ctx, self.purchases).await;
+        }
+        made
+    }
+}
+
+async fn obtain(ctx: &Ctx, scope: Scope, settings: &Settings, numbers: Numbers) -> Result<Obtained, Error> {
+    let place = place(ctx, scope, numbers.carrier_id).await?;
+    match numbers.source {
+        Source::Buy { area_code, count } => {
+            check_count(count)?;
+            buy(ctx, scope, &place, settings, checked_area_code(area_code)?, count).await
+        }
+        Source::Attach(numbers) => attach(ctx, &place, settings.number_type, numbers).await,
+    }
+}
+
+fn check_count(count: usize) -> Result<(), Error> {
+    if (1..=NUMBERS_MAX).contains(&count) { Ok(()) } else { Err(Error::Count) }
+}
+
+fn checked_area_code(text: Option<String>) -> Result<Option<String>, Error> {
+    let fits = |code: &String| code.len() == 3 && code.bytes().all(|b| b.is_ascii_digit());
+    if text.as_ref().is_none_or(fits) { Ok(text) } else { Err(Error::AreaCode) }
+}
+
+async fn buy(
+    ctx: &Ctx,
+    scope: Scope,
+    place: &Place,
+    settings: &Settings,
+    area_code: Option<String>,
+    count: usize,
+) -> Result<Obtained, Error> {
+    let query = NumberQuery {
+        country: place.country.clone(),
+        number_type: settings.number_type,
+        area_code,
+        region: None,
+        contains: None,
+        limit: CANDIDATES_MAX,
+    };
+    let mut candidates = place.client.search(&query).await?;
+    shuffle(&mut candidates, &ctx.seed);
+    let mut got = Obtained { carrier_id: place.carrier_id, numbers: vec![], purchases: vec![] };
+    let buying = buy_some(ctx, scope, place, &settings.name, candidates, count, &mut got);
+    let bought = match tokio::time::timeout(BUYING_TIME_MAX, buying).await {
+        Ok(bought) => bought,
+        Err(_elapsed) => Err(Error::TookTooLong),
+    };
+    match bought {
+        Ok(()) => Ok(got),
+        Err(error) => got.give_back_unless(ctx, Err(error)).await,
+    }
+}
+
+/// Buys one candidate after the other until there are `count`; those that someone else was quicker to buy are
+/// passed over.
+async fn buy_some(
+    ctx: &Ctx,
+    scope: Scope,
+    place: &Place,
+    name: &str,
+    candidates: Vec<AvailableNumber>,
+    count: usize,
+    got: &mut Obtained,
+) -> Result<(), Error> {
+    for candidate in candidates {
+        if got.numbers.len() == count {
+            break;
+        }
+        let purchase = purchases::begin(ctx, scope, place.carrier_id, &candidate.number).await?;
+        match place.client.buy(&candidate.number, &place.hooks, name).await {
+            Ok(owned) => {
+                got.purchases.push(purchase);
+                got.numbers.push(tracked(place.carrier_id, owned));
+            }
+            Err(CarrierError::NumberUnavailable) => purchases::forget(ctx, purchase).await?,
+            Err(error) => {
+                // Whether it was bought all the same is found out when it is given back.
+                got.purchases.push(purchase);
+                return Err(error.into());
+            }
+        }
+    }
+    if got.numbers.len() == count { Ok(()) } else { Err(Error::TooFew { found: got.numbers.len() }) }
+}
+
+/// So that two who buy at the same time don't run after the same numbers.
+fn shuffle<T>(items: &mut [T], seed: &crate::kernel::seed::Seed) {
+    for last in (1..items.len()).rev() {
+        let other = seed.below(u64::try_from(last).unwrap_or(0) + 1);
+        items.swap(last, usize::try_from(other).unwrap_or(last));
+    }
+}
+
+/// Nothing is changed at the carrier before all numbers were found to be usable.
+async fn attach(
+    ctx: &Ctx,
+    place: &Place,
+    wanted: NumberType,
+    mut numbers: Vec<PhoneNumber>,
+) -> Result<Obtained, Error> {
+    numbers.sort();
+    numbers.dedup();
+    check_count(numbers.len())?;
+    if let Some(number) = numbers.iter().find(|number| number.number_type() != wanted) {
+        return Err(Error::WrongType { number: number.clone(), wanted });
+    }
+    let asked = numbers.clone();
+    let check = move |tx: &mut db::Tx<'_>| {
+        for number in &asked {
+            if trackers::is_in_use(tx, number)? {
+                return Err(trackers::Error::NumberInUse(number.clone()));
+            }
+        }
+        Ok(())
+    };
+    ctx.db.read("trackers.check_numbers", check).await?;
+    let mut found = Vec::with_capacity(numbers.len());
+    for number in numbers {
+        let owned = place.client.find_owned(&number).await?.ok_or(Error::NotOwned(number))?;
+        if owned.hooks_ignored {
+            return Err(Error::HooksIgnored(owned.number));
+        }
+        found.push(owned);
+    }
+    for owned in &found {
+        place.client.configure(&owned.carrier_number_id, &place.hooks).await?;
+    }
+    let numbers = found.into_iter().map(|owned| tracked(place.carrier_id, owned)).collect();
+    Ok(Obtained { carrier_id: place.carrier_id, numbers, purchases: vec![] })
+}
+
+fn tracked(carrier_id: CarrierId, owned: client::OwnedNumber) -> OwnedNumber {
+    OwnedNumber { carrier_id, carrier_number_id: owned.carrier_number_id, number: owned.number }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::seed::Seed;
+
+    #[test]
+    fn shuffling_keeps_all_and_moves_some() {
+        let mut items: Vec<u32> = (0..30).collect();
+        shuffle(&mut items, &Seed::fixed(1));
+        assert_ne!(items, (0..30).collect::<Vec<_>>());
+        items.sort_unstable();
+        assert_eq!(items, (0..30).collect::<Vec<_>>());
+        shuffle(&mut items[..0], &Seed::fixed(1));
+    }
+
+    #[test]
+    fn area_codes_have_three_digits() {
+        for good in [None, Some("270".to_owned())] {
+            assert_eq!(checked_area_code(good.clone()).ok(), Some(good));
+        }
+        for bad in ["", "27", "2700", "27x", "２７０"] {
+            assert!(checked_area_code(Some(bad.to_owned())).is_err(), "{bad}");
+        }
+    }
+}

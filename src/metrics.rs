@@ -1,0 +1,81 @@
+//! What the program counts, for `/metrics` in Prometheus' text format. Counters are of this process; what
+//! stands in the database is not counted here.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// Labels of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AttemptLabels {
+    /// `success`, `refused` (an answer that isn't a success) or the kind of error.
+    pub outcome: &'static str,
+}
+
+/// Labels of a carrier's request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct HookLabels {
+    /// The hook's name, "" for an unknown one.
+    pub hook: &'static str,
+    /// `ok`, or why it was refused.
+    pub result: &'static str,
+}
+
+/// Labels of an API request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ApiLabels {
+    /// The operation's id in the OpenAPI document.
+    pub operation: &'static str,
+    pub status: u16,
+}
+
+/// All counters.
+pub struct Metrics {
+    registry: Registry,
+    pub attempts: Family<AttemptLabels, Counter>,
+    pub attempts_in_flight: Gauge,
+    pub carrier_hooks: Family<HookLabels, Counter>,
+    pub api_requests: Family<ApiLabels, Counter>,
+    pub recordings_stored: Counter,
+    pub recordings_failed: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        let mut registry = Registry::with_prefix("calltracker");
+        let attempts = Family::default();
+        registry.register("webhook_attempts", "Attempts to deliver, by outcome", attempts.clone());
+        let attempts_in_flight = Gauge::default();
+        registry.register("webhook_attempts_in_flight", "Attempts under way", attempts_in_flight.clone());
+        let carrier_hooks = Family::default();
+        registry.register("carrier_hooks", "Requests of carriers, by hook and result", carrier_hooks.clone());
+        let api_requests = Family::default();
+        registry.register("api_requests", "API requests, by operation and status", api_requests.clone());
+        let recordings_stored = Counter::default();
+        registry.register("recordings_stored", "Recordings fetched from carriers", recordings_stored.clone());
+        let recordings_failed = Counter::default();
+        let help = "Fetches of recordings that failed, each try counted";
+        registry.register("recording_fetches_failed", help, recordings_failed.clone());
+        Metrics {
+            registry,
+            attempts,
+            attempts_in_flight,
+            carrier_hooks,
+            api_requests,
+            recordings_stored,
+            recordings_failed,
+        }
+    }
+}
+
+impl Metrics {
+    /// The text that Prometheus reads.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)
+            .expect("writing to a string can't fail");
+        text
+    }
+}
