@@ -6,6 +6,7 @@ pub mod openapi;
 pub mod problem;
 
 mod docs;
+mod ops;
 
 use std::sync::Arc;
 
@@ -29,23 +30,18 @@ pub struct AppState {
     pub(crate) shutdown: watch::Receiver<bool>,
 }
 
-impl AppState {
-    pub fn new(ctx: Ctx, shutdown: watch::Receiver<bool>) -> AppState {
-        let limits = Arc::new(Limits::new(ctx.config.api.rate_per_minute));
-        AppState { ctx, limits, shutdown }
-    }
-}
-
-/// The whole server. To limit failed logins by address it wants
+/// The whole server. `shutdown` becomes true when it ends. To limit failed logins by address it wants
 /// `into_make_service_with_connect_info::<SocketAddr>()`.
-pub fn router(state: AppState) -> Router {
+pub fn router(ctx: Ctx, shutdown: watch::Receiver<bool>) -> Router {
+    let limits = Arc::new(Limits::new(ctx.config.api.rate_per_minute));
     Router::new()
         .merge(api::router())
         .merge(docs::router())
+        .merge(ops::router())
         .fallback(problem::unknown_path)
         .method_not_allowed_fallback(problem::unknown_method)
         .layer(from_fn(for_all))
-        .with_state(state)
+        .with_state(AppState { ctx, limits, shutdown })
 }
 
 /// What holds for every answer: a panic is a problem, and browsers are told to guess nothing. A page that

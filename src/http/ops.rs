@@ -28,12 +28,12 @@ async fn ready(State(state): State<AppState>) -> impl IntoResponse {
     if *state.shutdown.borrow() {
         return (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n");
     }
-    let write = state.ctx.db.write("ops.ready", |tx| {
+    let write = state.ctx.db.write("ops.ready", |tx| -> db::Result<()> {
         let statement = "insert into readiness (id, checked_at) values (1, ?)
                          on conflict (id) do update set checked_at = excluded.checked_at";
         let now = tx.now();
         tx.execute(sql(statement).bind(now))?;
-        db::Result::Ok(())
+        Ok(())
     });
     match tokio::time::timeout(READY_WITHIN, write).await {
         Ok(Ok(())) => (StatusCode::OK, "ready\n"),

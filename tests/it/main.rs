@@ -11,3 +11,5 @@ mod api_idempotency;
 mod api_lists;
 mod api_openapi;
 mod api_rate;
+mod ladder;
+mod outbound;

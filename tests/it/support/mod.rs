@@ -13,11 +13,15 @@ use calltracker::companies::{self, NewCompany, Scope};
 use calltracker::config::{Config, Given};
 use calltracker::ctx::{Ctx, Parts};
 use calltracker::db::{self, Db, Tx};
-use calltracker::http::{AppState, router};
+use calltracker::events::{self, EventType};
+use calltracker::http::router;
 use calltracker::kernel::clock::{Clock, Micros};
 use calltracker::kernel::id::CompanyId;
 use calltracker::kernel::secret::SecretKey;
 use calltracker::kernel::seed::Seed;
+use calltracker::metrics::Metrics;
+use calltracker::outbound::{Options, Outbound, ResolverChoice};
+use serde_json::{Value as Json, json};
 use tokio::sync::watch;
 
 use self::client::Api;
@@ -75,11 +79,14 @@ impl TestApp {
             clock,
             key: SecretKey::generate(&seed),
             seed,
+            metrics: Metrics::default(),
+            to_webhooks: outbound(&config.webhooks.allow_targets),
+            to_carriers: outbound(&config.carriers.allow_targets),
             config,
             public_url: format!("http://{address}/").parse().expect("it is a URL"),
         });
         let (shutdown, down) = watch::channel(false);
-        let app = router(AppState::new(ctx.clone(), down));
+        let app = router(ctx.clone(), down);
         tokio::spawn(async move {
             let service = app.into_make_service_with_connect_info::<SocketAddr>();
             axum::serve(listener, service).await.expect("it serves until the test ends");
@@ -116,6 +123,11 @@ impl TestApp {
         TestCompany { scope: Scope::of(id), id, api, reader }
     }
 
+    /// Appends an event to a company's log and gives its id.
+    pub async fn append_event(&self, scope: Scope, n: i64) -> i64 {
+        self.write(move |tx| events::append(tx, scope, EventType::UsageCreated, &usage(n))).await.0
+    }
+
     pub fn advance(&self, by: Duration) {
         self.ctx.clock.advance(by);
     }
@@ -124,4 +136,23 @@ impl TestApp {
     pub fn shut_down(&self) {
         self.shutdown.send_replace(true);
     }
+}
+
+/// The data of an event.
+pub fn usage(id: i64) -> Json {
+    json!({
+        "id": id, "company_id": 1, "company_name": "Acme", "start_date": "2026-02-01", "end_date": "2026-03-01",
+        "local_numbers": 1, "tollfree_numbers": 0, "local_minutes": 3, "tollfree_minutes": 0, "sms_messages": 2,
+        "timestamp": "2026-03-01T05:00:00.000000Z",
+    })
+}
+
+fn outbound(allow: &[ipnet::IpNet]) -> Outbound {
+    Outbound::new(Options {
+        allow: allow.to_vec(),
+        roots: rustls::RootCertStore::empty(),
+        resolver: ResolverChoice::System,
+        user_agent: "CallTracker/test".to_owned(),
+    })
+    .expect("the way out opens")
 }
