@@ -1,7 +1,12 @@
 //! Call Tracker: which ad, keyword and page made each call. The modules stand in ladder order: each
 //! imports from those below it only (`tests/it/ladder.rs` holds them to it).
 
+pub mod app;
+pub mod cli;
+mod demo;
+
 pub mod http;
+pub mod jobs;
 
 pub mod carriers;
 

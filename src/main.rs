@@ -1,2 +1,8 @@
 //! The program: one binary for everything. See `cli` for its commands.
-fn main() {}
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    calltracker::cli::main().await
+}

@@ -30,10 +30,17 @@ pub struct AppState {
     pub(crate) shutdown: watch::Receiver<bool>,
 }
 
-/// The whole server. `shutdown` becomes true when it ends. To limit failed logins by address it wants
+impl AppState {
+    /// `shutdown` becomes true when the server ends.
+    pub fn new(ctx: Ctx, shutdown: watch::Receiver<bool>) -> AppState {
+        let limits = Arc::new(Limits::new(ctx.config.api.rate_per_minute));
+        AppState { ctx, limits, shutdown }
+    }
+}
+
+/// The whole server. To limit failed logins by address it wants
 /// `into_make_service_with_connect_info::<SocketAddr>()`.
-pub fn router(ctx: Ctx, shutdown: watch::Receiver<bool>) -> Router {
-    let limits = Arc::new(Limits::new(ctx.config.api.rate_per_minute));
+pub fn router(state: AppState) -> Router {
     Router::new()
         .merge(api::router())
         .merge(docs::router())
@@ -41,7 +48,7 @@ pub fn router(ctx: Ctx, shutdown: watch::Receiver<bool>) -> Router {
         .fallback(problem::unknown_path)
         .method_not_allowed_fallback(problem::unknown_method)
         .layer(from_fn(for_all))
-        .with_state(AppState { ctx, limits, shutdown })
+        .with_state(state)
 }
 
 /// What holds for every answer: a panic is a problem, and browsers are told to guess nothing. A page that

@@ -1,5 +1,5 @@
 //! What crosses HTTP or the database: the real router on a real socket, a real database, a clock that
-//! stands still. SQLite unless CALLTRACKER_TEST_DATABASE_URL names a PostgreSQL server.
+//! stands still. SQLite unless TEST_DATABASE_URL names a PostgreSQL server.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on panics; helpers are part of tests")]
 
@@ -13,5 +13,6 @@ mod api_idempotency;
 mod api_lists;
 mod api_openapi;
 mod api_rate;
+mod carrier_sim;
 mod ladder;
 mod outbound;

@@ -1,5 +1,5 @@
 //! A database for one test: a file in a folder of its own, or a database of its own on the server that
-//! CALLTRACKER_TEST_DATABASE_URL names.
+//! TEST_DATABASE_URL names.
 
 use std::path::PathBuf;
 
@@ -18,15 +18,23 @@ pub struct TestDatabase {
 impl TestDatabase {
     pub fn create() -> TestDatabase {
         let folder = tempfile::tempdir().expect("a folder can be made");
-        let Ok(server) = std::env::var("CALLTRACKER_TEST_DATABASE_URL") else {
-            let location = Location::Sqlite(folder.path().join("calltracker.db"));
+        let Ok(server) = std::env::var("TEST_DATABASE_URL") else {
+            let location = Location::Sqlite(folder.path().join("calltracker.sqlite3"));
             return TestDatabase { location, folder, on_server: None };
         };
         let name = format!("calltracker_test_{}", hex(Seed::system().bytes::<8>()));
         execute(&server, &format!("create database {name}"));
-        let mut url: url::Url = server.parse().expect("CALLTRACKER_TEST_DATABASE_URL is a URL");
+        let mut url: url::Url = server.parse().expect("TEST_DATABASE_URL is a URL");
         url.set_path(&name);
         TestDatabase { location: Location::Postgres(url.into()), folder, on_server: Some((server, name)) }
+    }
+
+    /// The setting that leads the server to it; None for a file.
+    pub fn url(&self) -> Option<String> {
+        match &self.location {
+            Location::Sqlite(_) => None,
+            Location::Postgres(url) => Some(url.clone()),
+        }
     }
 
     /// For files.

@@ -4,25 +4,24 @@
 pub mod client;
 pub mod contract;
 pub mod database;
+pub mod receiver;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use calltracker::app::{self, App, Outside};
 use calltracker::auth;
 use calltracker::companies::{self, NewCompany, Scope};
 use calltracker::config::{Config, Given};
-use calltracker::ctx::{Ctx, Parts};
-use calltracker::db::{self, Db, Tx};
+use calltracker::ctx::Ctx;
+use calltracker::db::{self, Tx};
 use calltracker::events::{self, EventType};
-use calltracker::http::router;
+use calltracker::jobs::AsOf;
 use calltracker::kernel::clock::{Clock, Micros};
 use calltracker::kernel::id::CompanyId;
 use calltracker::kernel::secret::SecretKey;
 use calltracker::kernel::seed::Seed;
-use calltracker::metrics::Metrics;
-use calltracker::outbound::{Options, Outbound, ResolverChoice};
 use serde_json::{Value as Json, json};
-use tokio::sync::watch;
 
 use self::client::Api;
 use self::database::TestDatabase;
@@ -37,7 +36,7 @@ pub struct TestApp {
     pub ctx: Ctx,
     /// Of the whole account, may write.
     pub api: Api,
-    shutdown: watch::Sender<bool>,
+    app: App,
     // Dropped last: the database goes when nothing uses it.
     _database: TestDatabase,
 }
@@ -68,32 +67,21 @@ impl TestApp {
         let database = TestDatabase::create();
         let start: jiff::Timestamp = START.parse().expect("it is a time");
         let (clock, seed) = (Clock::manual(Micros::from(start)), Seed::fixed(1));
-        let db = Db::open(&database.location, clock.clone(), seed.clone()).expect("the database opens");
         let mut config = Given::default().resolve(Given::default()).expect("the defaults are valid");
+        config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
         config.data = database.folder();
+        config.database_url = database.url();
+        config.secret_key = Some(SecretKey::generate(&seed));
+        let loopback = "127.0.0.0/8".parse().expect("it is a network");
+        config.webhooks.allow_targets.push(loopback);
+        config.carriers.allow_targets.push(loopback);
         change(&mut config);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback has a port");
-        let address = listener.local_addr().expect("it is bound");
-        let ctx = Ctx::new(Parts {
-            db,
-            clock,
-            key: SecretKey::generate(&seed),
-            seed,
-            metrics: Metrics::default(),
-            to_webhooks: outbound(&config.webhooks.allow_targets),
-            to_carriers: outbound(&config.carriers.allow_targets),
-            config,
-            public_url: format!("http://{address}/").parse().expect("it is a URL"),
-        });
-        let (shutdown, down) = watch::channel(false);
-        let app = router(ctx.clone(), down);
-        tokio::spawn(async move {
-            let service = app.into_make_service_with_connect_info::<SocketAddr>();
-            axum::serve(listener, service).await.expect("it serves until the test ends");
-        });
+        let outside = Outside { clock, seed, usage_as_of: AsOf::Clock };
+        let app = app::start(config, outside).await.expect("the server starts");
+        let ctx = app.ctx.clone();
         let token = ctx.db.write("test.token", |tx| auth::create(tx, "account", None, true)).await;
-        let api = Api::new(&format!("http://{address}"), &token.expect("the token is made"));
-        TestApp { ctx, api, shutdown, _database: database }
+        let api = Api::new(&format!("http://{}", app.address), &token.expect("the token is made"));
+        TestApp { ctx, api, app, _database: database }
     }
 
     /// Runs `work` in a transaction.
@@ -134,7 +122,7 @@ impl TestApp {
 
     /// Tells everything that lasts to end.
     pub fn shut_down(&self) {
-        self.shutdown.send_replace(true);
+        self.app.begin_stop();
     }
 }
 
@@ -145,14 +133,4 @@ pub fn usage(id: i64) -> Json {
         "local_numbers": 1, "tollfree_numbers": 0, "local_minutes": 3, "tollfree_minutes": 0, "sms_messages": 2,
         "timestamp": "2026-03-01T05:00:00.000000Z",
     })
-}
-
-fn outbound(allow: &[ipnet::IpNet]) -> Outbound {
-    Outbound::new(Options {
-        allow: allow.to_vec(),
-        roots: rustls::RootCertStore::empty(),
-        resolver: ResolverChoice::System,
-        user_agent: "CallTracker/test".to_owned(),
-    })
-    .expect("the way out opens")
 }
