@@ -144,11 +144,7 @@ impl<L: Legs> Interpreter<L> {
                 },
             };
         };
-        let end = if self.legs.is_present(CALLER) || end != End::Document {
-            end
-        } else {
-            End::CallerLeft
-        };
+        let end = if self.legs.is_present(CALLER) || end != End::Document { end } else { End::CallerLeft };
         self.legs.hang_up(CALLER).await;
         self.stop_call_recordings();
         Remains {
@@ -173,10 +169,7 @@ impl<L: Legs> Interpreter<L> {
                 Some(CallStatus::Busy) => Outcome::Busy,
                 Some(CallStatus::Failed) => Outcome::Failed,
                 Some(
-                    CallStatus::Queued
-                    | CallStatus::Initiated
-                    | CallStatus::Ringing
-                    | CallStatus::InProgress,
+                    CallStatus::Queued | CallStatus::Initiated | CallStatus::Ringing | CallStatus::InProgress,
                 )
                 | None => Outcome::Completed,
             },
@@ -185,10 +178,7 @@ impl<L: Legs> Interpreter<L> {
 
     fn voice_request(&self) -> Option<Request> {
         let url = self.number.find_setting("voice_url")?;
-        let token = format!(
-            "{{\"parentCallInfoToken\":\"{}\"}}",
-            self.carrier.sids.next_uuid()
-        );
+        let token = format!("{{\"parentCallInfoToken\":\"{}\"}}", self.carrier.sids.next_uuid());
         Some(Request {
             hook: Hook::Voice,
             leg_sid: Some(self.call_sid.clone()),
@@ -240,10 +230,7 @@ impl<L: Legs> Interpreter<L> {
                 for warning in &document.warnings {
                     self.warn(leg, warning.code, &warning.text);
                 }
-                Ok(Page {
-                    url: answer.url,
-                    verbs: document.verbs,
-                })
+                Ok(Page { url: answer.url, verbs: document.verbs })
             }
             Err(error) => {
                 self.warn(leg, 12_100, &error.to_string());
@@ -323,11 +310,7 @@ impl<L: Legs> Interpreter<L> {
             Verb::Redirect(link) => self.redirect(CALLER, link, page),
             Verb::Reject { busy } if !self.answered => Next::End(End::Rejected { busy: *busy }),
             Verb::Reject { .. } => {
-                self.warn(
-                    CALLER,
-                    12_200,
-                    "<Reject> after the call was answered hangs up",
-                );
+                self.warn(CALLER, 12_200, "<Reject> after the call was answered hangs up");
                 Next::End(End::Document)
             }
             Verb::Hangup => self.hang_up().await,
@@ -352,12 +335,7 @@ impl<L: Legs> Interpreter<L> {
         });
     }
 
-    pub(crate) async fn prompt(
-        &mut self,
-        leg: LegId,
-        prompt: &Prompt,
-        page: &Page,
-    ) -> Result<(), Gone> {
+    pub(crate) async fn prompt(&mut self, leg: LegId, prompt: &Prompt, page: &Page) -> Result<(), Gone> {
         for audio in self.audio(leg, prompt, page).await {
             self.legs.play(leg, &audio).await?;
         }
@@ -378,12 +356,8 @@ impl<L: Legs> Interpreter<L> {
                 Some(length) => repeated(Audio::File { length }, *repeat),
                 None => Vec::new(),
             },
-            Prompt::PlayDigits { digits } => vec![Audio::Keys {
-                digits: digits.clone(),
-            }],
-            Prompt::Pause { seconds } => vec![Audio::Silence {
-                length: seconds_of(*seconds),
-            }],
+            Prompt::PlayDigits { digits } => vec![Audio::Keys { digits: digits.clone() }],
+            Prompt::Pause { seconds } => vec![Audio::Silence { length: seconds_of(*seconds) }],
         }
     }
 
@@ -392,10 +366,7 @@ impl<L: Legs> Interpreter<L> {
         let request = self.request(
             Hook::Play,
             leg,
-            &Link {
-                url: url.to_owned(),
-                method: Method::Get,
-            },
+            &Link { url: url.to_owned(), method: Method::Get },
             page,
             Params::new(),
         )?;
@@ -406,9 +377,7 @@ impl<L: Legs> Interpreter<L> {
             return None;
         }
         let length_ms = crate::media::play_length_ms(&answer.content_type, &answer.body);
-        Some(SignedDuration::from_millis(
-            i64::try_from(length_ms).unwrap_or(i64::MAX),
-        ))
+        Some(SignedDuration::from_millis(i64::try_from(length_ms).unwrap_or(i64::MAX)))
     }
 
     /// The request a Gather leads to, if it leads anywhere.
@@ -471,20 +440,14 @@ impl<L: Legs> Interpreter<L> {
         };
         let Some(recording) = self.keep_voicemail(open, record, page, recorded) else {
             // Nothing was said: no action is requested and the next verb is reached after all.
-            return if self.legs.is_present(CALLER) {
-                Next::Verb
-            } else {
-                Next::End(End::CallerLeft)
-            };
+            return if self.legs.is_present(CALLER) { Next::Verb } else { Next::End(End::CallerLeft) };
         };
         self.progress.voicemail = true;
         let url = self.recording_url(&recording.sid);
         if !self.legs.is_present(CALLER) {
             self.set_final_status(CallStatus::Completed);
         }
-        let params = self.with_leg(CALLER, |call| {
-            callbacks::record_action(call, &recording, &url, &digits)
-        });
+        let params = self.with_leg(CALLER, |call| callbacks::record_action(call, &recording, &url, &digits));
         let action = record.action.clone().unwrap_or_else(|| page.link());
         match self.request(Hook::Record, CALLER, &action, page, params) {
             Some(request) => self.obey_if_present(request).await,
@@ -523,23 +486,13 @@ impl<L: Legs> Interpreter<L> {
             self.warn(leg, 11_100, &text);
             return None;
         };
-        Some(Request {
-            hook,
-            leg_sid: Some(self.leg_sids[leg.0].clone()),
-            url,
-            method: link.method,
-            params,
-        })
+        Some(Request { hook, leg_sid: Some(self.leg_sids[leg.0].clone()), url, method: link.method, params })
     }
 
     /// Reads a leg's record. A record cannot be missing while its call is in progress.
     pub(crate) fn with_leg<T: Default>(&self, leg: LegId, read: impl FnOnce(&Call) -> T) -> T {
         let state = self.carrier.state();
-        state
-            .calls
-            .find(&self.leg_sids[leg.0])
-            .map(read)
-            .unwrap_or_default()
+        state.calls.find(&self.leg_sids[leg.0]).map(read).unwrap_or_default()
     }
 
     pub(crate) fn change_leg(&self, leg: LegId, change: impl FnOnce(&mut Call)) {
@@ -560,8 +513,7 @@ impl<L: Legs> Interpreter<L> {
 
     pub(crate) fn trace_verb(&self, leg: LegId, verb: &Verb) {
         let verb = format!("{verb:?}");
-        self.carrier
-            .record(self.subject(leg), Happening::Verb { verb });
+        self.carrier.record(self.subject(leg), Happening::Verb { verb });
     }
 
     pub(crate) fn warn(&self, leg: LegId, code: u32, text: &str) {
@@ -569,20 +521,14 @@ impl<L: Legs> Interpreter<L> {
     }
 
     fn subject(&self, leg: LegId) -> Subject<'_> {
-        Subject {
-            sid: Some(&self.call_sid),
-            leg_sid: Some(&self.leg_sids[leg.0]),
-        }
+        Subject { sid: Some(&self.call_sid), leg_sid: Some(&self.leg_sids[leg.0]) }
     }
 }
 
 impl Page {
     /// The document itself, which is what an absent action means.
     fn link(&self) -> Link {
-        Link {
-            url: self.url.clone(),
-            method: Method::Post,
-        }
+        Link { url: self.url.clone(), method: Method::Post }
     }
 }
 
@@ -610,7 +556,5 @@ pub(crate) fn seconds_of(seconds: u32) -> SignedDuration {
 /// The media types the carrier reads as TwiML.
 fn is_twiml(content_type: &str) -> bool {
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
-    ["text/xml", "application/xml", "text/html"]
-        .iter()
-        .any(|twiml| media_type.eq_ignore_ascii_case(twiml))
+    ["text/xml", "application/xml", "text/html"].iter().any(|twiml| media_type.eq_ignore_ascii_case(twiml))
 }

@@ -31,6 +31,7 @@ pub struct AppState {
 }
 
 impl AppState {
+    /// `shutdown` becomes true when the server ends.
     pub fn new(ctx: Ctx, shutdown: watch::Receiver<bool>) -> AppState {
         let limits = Arc::new(Limits::new(ctx.config.api.rate_per_minute));
         AppState { ctx, limits, shutdown }

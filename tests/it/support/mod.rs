@@ -17,11 +17,14 @@ use calltracker::companies::{self, NewCompany, Scope};
 use calltracker::config::{Config, Given};
 use calltracker::ctx::Ctx;
 use calltracker::db::{self, Tx};
+use calltracker::events::{self, EventType};
 use calltracker::jobs::AsOf;
 use calltracker::kernel::clock::{Clock, Micros};
 use calltracker::kernel::id::CompanyId;
 use calltracker::kernel::secret::SecretKey;
 use calltracker::kernel::seed::Seed;
+use serde_json::{Value as Json, json};
+
 use self::client::Api;
 use self::database::TestDatabase;
 
@@ -110,6 +113,11 @@ impl TestApp {
         TestCompany { scope: Scope::of(id), id, api, reader }
     }
 
+    /// Appends an event to a company's log and gives its id.
+    pub async fn append_event(&self, scope: Scope, n: i64) -> i64 {
+        self.write(move |tx| events::append(tx, scope, EventType::UsageCreated, &usage(n))).await.0
+    }
+
     pub fn advance(&self, by: Duration) {
         self.ctx.clock.advance(by);
     }
@@ -118,4 +126,13 @@ impl TestApp {
     pub fn shut_down(&self) {
         self.app.begin_stop();
     }
+}
+
+/// The data of an event.
+pub fn usage(id: i64) -> Json {
+    json!({
+        "id": id, "company_id": 1, "company_name": "Acme", "start_date": "2026-02-01", "end_date": "2026-03-01",
+        "local_numbers": 1, "tollfree_numbers": 0, "local_minutes": 3, "tollfree_minutes": 0, "sms_messages": 2,
+        "timestamp": "2026-03-01T05:00:00.000000Z",
+    })
 }

@@ -1,5 +1,5 @@
 //! A world for one test: a database of its own, a clock that stands still, and the few rows that most tests
-//! start from. SQLite in a folder; PostgreSQL if `CALLTRACKER_TEST_DATABASE_URL` names a server, on which each
+//! start from. SQLite in a folder; PostgreSQL if `TEST_DATABASE_URL` names a server, on which each
 //! world makes a database of its own and drops it.
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -60,7 +60,7 @@ fn admin(url: &str, statement: &str) {
 
 fn place() -> (Place, Location) {
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    match std::env::var("CALLTRACKER_TEST_DATABASE_URL") {
+    match std::env::var("TEST_DATABASE_URL") {
         Ok(url) => {
             let number = COUNT.fetch_add(1, Ordering::SeqCst);
             let name = format!("calltracker_test_{}_{number}", std::process::id());
