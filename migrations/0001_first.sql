@@ -322,6 +322,7 @@ create table webhooks (
     status_at bigint not null,
     verified_target text not null,
     activation bigint not null,
+    revision bigint not null,
     secret {{blob}} not null,
     previous_secret {{blob}},
     previous_until bigint,
