@@ -145,8 +145,8 @@ fn write_loop(conn: &Connection, queue: &Receiver<Box<dyn Work>>, env: &Env) {
 /// Runs a batch in one transaction. If the engine gives the whole transaction up in the middle (a full
 /// disk does that), those that had run are answered with the error and the rest gets a new transaction.
 fn write_batch(conn: &Connection, batch: Vec<Box<dyn Work>>, env: &Env) {
-    let mut waiting = batch.into_iter().peekable();
-    while waiting.peek().is_some() {
+    let mut waiting = batch.into_iter();
+    while waiting.len() > 0 {
         let mut ran: Vec<Box<dyn Work>> = Vec::new();
         let mut wakes = WakeSet::default();
         let mut durable = conn.execute_batch("begin immediate").map_err(|e| fault(e).error);

@@ -1,5 +1,6 @@
 //! Numbers and texts at a carrier: what is asked of it, and what is left when it fails or we end in between.
-//! The carrier is modelled; the last tests hold the model against the simulated carrier, another program.
+//! The carrier is modelled; the last test does the same with the simulated carrier, a program of its own, and
+//! runs like those of `carrier_sim`.
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use calltracker::trackers::{self, Settings, TrackerView};
 use url::Url;
 
 use crate::support::carrier::{Carrier, Fault, Step};
+use crate::support::simulator::Simulator;
 use crate::support::world::{
     AUTH_TOKEN, DESTINATION, NOWHERE, World, assert_contract, new_account, number, settings, stranger,
 };
@@ -511,4 +513,41 @@ async fn tokens_go_over_https_or_to_an_allowed_private_address() {
     for bad in ["", "a b", "tökén", &"x".repeat(257)] {
         assert_eq!(Secret::parse(bad).err(), Some(Invalid::Secret), "{bad}");
     }
+}
+
+#[tokio::test]
+#[ignore = "needs the simulator's binary in CARRIER_SIM_BIN"]
+async fn the_simulated_carrier_sells_sends_and_takes_back() {
+    let simulator = Simulator::start();
+    let world = World::at("2026-03-06T09:29:16Z").await;
+    let scope = world.company("UTC", 1).await;
+    let ctx = &world.ctx;
+    let wrong = provision::create_account(ctx, scope, new_account(&simulator.url, "wrong")).await;
+    assert!(matches!(wrong, Err(Error::Carrier(CarrierError::Auth))));
+    provision::create_account(ctx, scope, new_account(&simulator.url, AUTH_TOKEN)).await.unwrap();
+    let toll_free = Settings { number_type: NumberType::Tollfree, ..settings() };
+    let any = Numbers { carrier_id: None, source: Source::Buy { area_code: None, count: 2 } };
+    let first = provision::create_tracker(ctx, scope, toll_free, any).await.unwrap();
+    assert!(first.numbers.iter().all(|one| one.number_type == NumberType::Tollfree));
+    let view = provision::create_tracker(ctx, scope, settings(), buy(1)).await.unwrap();
+    assert!(view.numbers[0].number.as_str().starts_with("+1270"));
+
+    let draft =
+        |to: &str| Draft {
+            tracker_id: view.tracker.id, to: number(to), body: Body::parse("Hi 👍").unwrap()
+        };
+    let message = provision::send_message(ctx, scope, draft(THEIRS)).await.unwrap();
+    assert_eq!((message.status.as_str(), message.segments), ("queued", 1));
+    let stop = serde_json::json!({"from": THEIRS, "to": view.numbers[0].number, "body": "STOP"});
+    simulator.post("/sim/messages", &stop).await;
+    let refused = provision::send_message(ctx, scope, draft(THEIRS)).await;
+    assert!(matches!(refused, Err(Error::Carrier(CarrierError::OptedOut))));
+
+    world.delete_tracker(scope, &first).await;
+    assert_eq!(provision::release_due(ctx).await.unwrap(), 2);
+    world.delete_tracker(scope, &view).await;
+    assert_eq!(provision::release_due(ctx).await.unwrap(), 1);
+    let gone = attach(&[view.numbers[0].number.as_str()]);
+    let gone = provision::create_tracker(ctx, scope, settings(), gone).await;
+    assert!(matches!(gone, Err(Error::NotOwned(_))));
 }
