@@ -6,6 +6,7 @@ pub mod client;
 pub mod contract;
 pub mod database;
 pub mod receiver;
+pub mod simulator;
 pub mod world;
 
 use std::net::SocketAddr;
