@@ -16,6 +16,7 @@ pub mod trackers;
 
 pub mod auth;
 pub mod events;
+pub mod users;
 
 pub mod companies;
 pub mod ctx;
