@@ -62,19 +62,23 @@ impl Outside {
 /// Says what couldn't be opened and why.
 pub async fn start(config: Config, outside: Outside) -> anyhow::Result<App> {
     let ctx_parts = open(&config, &outside).await?;
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("listening on {}", config.listen))?;
+    let listener =
+        TcpListener::bind(config.listen).await.with_context(|| format!("listening on {}", config.listen))?;
     let address = listener.local_addr().context("asking for the address listened on")?;
     let ctx = context(config, outside.clock, outside.seed, ctx_parts, address)?;
     let (stop, stopped) = watch::channel(false);
-    let router = http::router(ctx.clone(), stopped.clone());
+    let router = http::router(http::AppState::new(ctx.clone(), stopped.clone()));
     let background = tokio::spawn(jobs::run(ctx.clone(), outside.usage_as_of, stopped.clone()));
     let server = tokio::spawn(serve(listener, router, stopped));
     Ok(App { address, ctx, stop, server, background })
 }
 
 impl App {
+    /// Tells everything to end, and doesn't wait for it.
+    pub fn begin_stop(&self) {
+        self.stop.send_replace(true);
+    }
+
     /// No new work; what is in flight may finish, for ten seconds at most; then the database is closed.
     pub async fn stop(self) {
         let App { ctx, stop, server, background, .. } = self;
@@ -128,8 +132,12 @@ fn key_file(path: &Path, seed: &Seed) -> anyhow::Result<SecretKey> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let reading = || format!("reading the secret key {}", path.display());
     match std::fs::read_to_string(path) {
-        Ok(text) => return SecretKey::parse(&text).context("it isn't the base64 of 32 bytes").with_context(reading),
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).with_context(reading),
+        Ok(text) => {
+            return SecretKey::parse(&text).context("it isn't the base64 of 32 bytes").with_context(reading);
+        }
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(reading);
+        }
         Err(_) => {}
     }
     let key = SecretKey::generate(seed);
@@ -150,7 +158,13 @@ fn key_file(path: &Path, seed: &Seed) -> anyhow::Result<SecretKey> {
     Ok(key)
 }
 
-fn context(config: Config, clock: Clock, seed: Seed, opened: Opened, address: SocketAddr) -> anyhow::Result<Ctx> {
+fn context(
+    config: Config,
+    clock: Clock,
+    seed: Seed,
+    opened: Opened,
+    address: SocketAddr,
+) -> anyhow::Result<Ctx> {
     let outbound = |allow: &[ipnet::IpNet]| {
         Outbound::new(Options {
             allow: allow.to_vec(),

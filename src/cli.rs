@@ -1,6 +1,7 @@
 //! The commands. Each does its work and says in one line what went wrong if it can't: exit code 2 for what
 //! the user gave, 1 for everything else.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,7 +13,7 @@ use crate::db::Db;
 use crate::kernel::clock::Clock;
 use crate::kernel::id::CompanyId;
 use crate::kernel::seed::Seed;
-use crate::{auth, companies, http};
+use crate::{auth, companies, demo, http};
 
 #[derive(Parser)]
 #[command(name = "calltracker", version, about, propagate_version = true)]
@@ -28,6 +29,17 @@ struct Cli {
 enum Command {
     /// Runs the server
     Serve(Box<Given>),
+    /// Runs the whole job on this machine: server, simulated carrier, sample receiver, sample company
+    Demo(Box<Given>),
+    /// The simulated carrier: a process of the demo and of the tests
+    #[command(hide = true)]
+    CarrierSim(carrier_sim::Args),
+    /// The sample webhook receiver: a process of the demo
+    #[command(hide = true)]
+    DemoReceiver {
+        #[arg(long, default_value_t = demo::RECEIVER_LISTEN)]
+        listen: SocketAddr,
+    },
     /// API tokens
     Token {
         #[command(subcommand)]
@@ -75,12 +87,19 @@ pub async fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Serve(given) => serve(configure(*given, cli.config.as_deref())?).await,
+        Command::Demo(given) => {
+            let config = configure(*given, cli.config.as_deref())?;
+            start_log(&config);
+            demo::run(config, ended_by_signal()?).await
+        }
+        Command::CarrierSim(args) => carrier_sim::run(args).await,
+        Command::DemoReceiver { listen } => demo::receiver::run(listen).await,
         Command::Token { command: TokenCommand::Create { name, company, read_only, given } } => {
             let config = configure(*given, cli.config.as_deref())?;
             token_create(config, name, company.map(CompanyId), !read_only).await
         }
         Command::Openapi => {
-            say(&serde_json::to_string_pretty(&http::openapi_document())?);
+            say(&serde_json::to_string_pretty(&http::openapi::document())?);
             Ok(())
         }
     }
@@ -99,7 +118,8 @@ fn configure(given: Given, file: Option<&std::path::Path>) -> Result<Config, Bad
 /// A misspelt variable would be ignored in silence otherwise.
 fn refuse_unknown_environment() -> Result<(), BadConfig> {
     let serve = Cli::command();
-    let mut known: Vec<_> = serve.get_arguments().filter_map(|a| a.get_env()).map(ToOwned::to_owned).collect();
+    let mut known: Vec<_> =
+        serve.get_arguments().filter_map(|a| a.get_env()).map(ToOwned::to_owned).collect();
     for command in serve.get_subcommands() {
         known.extend(command.get_arguments().filter_map(|a| a.get_env()).map(ToOwned::to_owned));
     }
@@ -131,7 +151,8 @@ fn start_log(config: &Config) {
         LogLevel::Trace => tracing::Level::TRACE,
     };
     // Libraries log addresses and headers at their lower levels: ours only.
-    let filter = tracing_subscriber::EnvFilter::new(format!("warn,calltracker={level},hyper=error,rustls=error"));
+    let filter =
+        tracing_subscriber::EnvFilter::new(format!("warn,calltracker={level},hyper=error,rustls=error"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second start in one process (a test) keeps the first log.
     let _ = match config.log_format {
@@ -153,10 +174,16 @@ fn ended_by_signal() -> anyhow::Result<impl Future<Output = ()>> {
     })
 }
 
-async fn token_create(config: Config, name: String, company: Option<CompanyId>, can_write: bool) -> anyhow::Result<()> {
+async fn token_create(
+    config: Config,
+    name: String,
+    company: Option<CompanyId>,
+    can_write: bool,
+) -> anyhow::Result<()> {
     std::fs::create_dir_all(&config.data)?;
     let location = app::location(&config);
-    let db = tokio::task::spawn_blocking(move || Db::open(&location, Clock::System, Seed::system())).await??;
+    let db =
+        tokio::task::spawn_blocking(move || Db::open(&location, Clock::System, Seed::system())).await??;
     let token = db
         .write("token.create", move |tx| {
             if let Some(company) = company

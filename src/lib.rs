@@ -1,13 +1,24 @@
 //! Call Tracker: which ad, keyword and page made each call. The modules stand in ladder order: each
-//! imports from those below it only (`tests/ladder.rs` holds them to it).
+//! imports from those below it only (`tests/it/ladder.rs` holds them to it).
 
+pub mod app;
+pub mod cli;
+mod demo;
+
+pub mod http;
+pub mod jobs;
+
+pub mod carriers;
+
+pub mod usage;
 pub mod voicemails {
-    //! Voicemails (to be filled).
+    //! Voicemails.
     pub mod update;
 }
 pub mod webhooks;
 
 pub mod calls;
+pub mod messages;
 
 pub mod flows;
 pub mod recordings;
@@ -18,8 +29,9 @@ pub mod auth;
 pub mod events;
 pub mod users;
 
-pub mod companies;
 pub mod ctx;
+
+pub mod companies;
 
 pub mod config;
 pub mod db;

@@ -55,3 +55,16 @@ pub async fn list(db: &Db, scope: Scope, only: Option<EventType>, page: Page) ->
 pub async fn after(db: &Db, scope: Scope, last: i64, limit: usize) -> db::Result<Vec<Event>> {
     Ok(list(db, scope, None, Page { limit, after: Some(last) }).await?.rows)
 }
+
+/// The id of the newest event, 0 if there is none: where a stream of what is to come begins.
+///
+/// # Errors
+/// The database's.
+pub async fn last_id(db: &Db, scope: Scope) -> db::Result<i64> {
+    db.read("events.last_id", move |tx| {
+        let statement = "select coalesce(max(id), 0) from events where company_id = ?";
+        let (id,): (i64,) = tx.one(sql(statement).bind(scope.company()))?;
+        Ok(id)
+    })
+    .await
+}

@@ -10,7 +10,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 
 use super::AppState;
-use crate::db::{self, sql};
+use crate::db::sql;
 
 /// A database that takes longer to persist a row isn't ready.
 const READY_WITHIN: Duration = Duration::from_secs(2);
@@ -32,8 +32,7 @@ async fn ready(State(state): State<AppState>) -> impl IntoResponse {
         let statement = "insert into readiness (id, checked_at) values (1, ?)
                          on conflict (id) do update set checked_at = excluded.checked_at";
         let now = tx.now();
-        tx.execute(sql(statement).bind(now))?;
-        db::Result::Ok(())
+        tx.execute(sql(statement).bind(now)).map(drop)
     });
     match tokio::time::timeout(READY_WITHIN, write).await {
         Ok(Ok(())) => (StatusCode::OK, "ready\n"),

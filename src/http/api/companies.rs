@@ -1,0 +1,119 @@
+//! `/companies`. Making and deleting one is for tokens of the whole account.
+
+use super::Request;
+use super::fields::{Field, Kind, Rule};
+use super::params::{AFTER, LIMIT};
+use super::reply::Reply;
+use super::route::{Answer, Route};
+use crate::companies::{self, NewCompany};
+use crate::http::problem::Problem;
+
+const TAG: &str = "Companies";
+
+static TIME_ZONE: Rule = Rule {
+    max: 64,
+    format: "",
+    example: "America/New_York",
+    check: |text| {
+        let known = companies::is_time_zone(text);
+        known.then_some(()).ok_or_else(|| "is not an IANA time zone such as America/New_York".to_owned())
+    },
+};
+
+static COUNTRY: Rule = Rule {
+    max: 2,
+    format: "",
+    example: "US",
+    check: |text| {
+        let shaped = text.len() == 2 && text.bytes().all(|b| b.is_ascii_uppercase());
+        shaped.then_some(()).ok_or_else(|| "must be two capital letters such as US".to_owned())
+    },
+};
+
+const FIELDS: &[Field] = &[
+    Field::new("name", Kind::Text { min: 1, max: 200 }, "").required(),
+    Field::new("time_zone", Kind::Rule(&TIME_ZONE), "An IANA time zone: its days are the days of reports.")
+        .required(),
+    Field::new("country", Kind::Rule(&COUNTRY), "ISO 3166-1 alpha-2.").required(),
+    Field::new(
+        "billing_day",
+        Kind::Integer { min: 1, max: 28 },
+        "The day of the month on which a billing period starts.",
+    )
+    .default("1"),
+];
+
+pub(super) const ROUTES: &[Route] = &[
+    Route::get("/companies", "list_companies", |r| Box::pin(list(r)))
+        .named(TAG, "List the companies that the token sees")
+        .params(&[LIMIT, AFTER])
+        .answers(Answer::Page("Company")),
+    Route::post("/companies", "create_company", |r| Box::pin(create(r)))
+        .named(TAG, "Create a company")
+        .for_the_account()
+        .takes("NewCompany", FIELDS)
+        .answers(Answer::Created("Company")),
+    Route::get("/companies/{company_id}", "get_company", |r| Box::pin(get(r)))
+        .named(TAG, "Get a company")
+        .answers(Answer::Object("Company")),
+    Route::patch("/companies/{company_id}", "update_company", |r| Box::pin(update(r)))
+        .named(TAG, "Change a company's settings")
+        .changes("CompanyChange", FIELDS)
+        .answers(Answer::Object("Company")),
+    Route::delete("/companies/{company_id}", "delete_company", |r| Box::pin(delete(r)))
+        .named(TAG, "Delete a company")
+        .about("Its tokens stop working and nobody sees it any more.")
+        .for_the_account(),
+];
+
+async fn list(request: Request) -> Result<Reply, Problem> {
+    let page = request.query.page();
+    let listed = companies::list(&request.ctx.db, request.caller.company, page).await?;
+    Ok(Reply::page(listed, companies::Company::to_json))
+}
+
+async fn create(request: Request) -> Result<Reply, Problem> {
+    let new = NewCompany {
+        name: request.body.need("name"),
+        time_zone: request.body.need("time_zone"),
+        country: request.body.need("country"),
+        billing_day: request.body.need("billing_day"),
+    };
+    request
+        .write("companies.create", move |tx| {
+            let company = companies::create(tx, &new)?;
+            Ok(Reply::created(&format!("/companies/{}", company.id), &company.to_json()))
+        })
+        .await
+}
+
+async fn get(request: Request) -> Result<Reply, Problem> {
+    Ok(Reply::ok(&request.company().to_json()))
+}
+
+async fn update(mut request: Request) -> Result<Reply, Problem> {
+    let (scope, body) = (request.scope(), std::mem::take(&mut request.body));
+    request
+        .write("companies.update", move |tx| {
+            let present = companies::find(tx, scope.company())?.ok_or_else(Problem::not_found)?;
+            let new = NewCompany {
+                name: body.get("name").unwrap_or(present.name),
+                time_zone: body.get("time_zone").unwrap_or(present.time_zone),
+                country: body.get("country").unwrap_or(present.country),
+                billing_day: body.get("billing_day").unwrap_or(present.billing_day),
+            };
+            let company = companies::update(tx, scope, &new)?.ok_or_else(Problem::not_found)?;
+            Ok(Reply::ok(&company.to_json()))
+        })
+        .await
+}
+
+async fn delete(request: Request) -> Result<Reply, Problem> {
+    let scope = request.scope();
+    request
+        .write("companies.delete", move |tx| {
+            companies::delete(tx, scope)?;
+            Ok(Reply::no_content())
+        })
+        .await
+}

@@ -1,0 +1,285 @@
+//! How often a client may ask: a token bucket for each API token, and one for failed authentications of
+//! each client address. In memory, for each node by itself: a limit against overload, not an account.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+use ring::digest::{SHA256, digest};
+
+use crate::http::problem::Problem;
+use crate::kernel::clock::Micros;
+use crate::kernel::id::TokenId;
+
+/// Buckets kept at most. One that is full is as good as none; if all are in use, newcomers aren't counted.
+const BUCKETS_MAX: usize = 10_000;
+/// Full buckets are looked for this often at most, since that walks through all.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Failed authentications of one address in a minute.
+const FAILURES_PER_MINUTE: u32 = 60;
+/// Tokens that are remembered as good, so that a stranger's failures behind the same address (a proxy's)
+/// don't lock their owners out.
+const KNOWN_MAX: usize = 10_000;
+/// Live streams of one token at a time.
+const STREAMS_MAX: u32 = 10;
+
+/// The limits of all clients.
+pub struct Limits {
+    requests: Buckets<TokenId>,
+    failures: Buckets<IpAddr>,
+    known: Mutex<HashSet<[u8; 32]>>,
+    streams: Arc<Mutex<HashMap<TokenId, u32>>>,
+}
+
+/// How much of its limit a client has left: what the `RateLimit-*` headers say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Quota {
+    limit: u32,
+    remaining: u32,
+    /// Until the whole limit is there again.
+    reset_s: u64,
+}
+
+impl Quota {
+    pub(super) fn write(self, headers: &mut HeaderMap) {
+        headers.insert("ratelimit-limit", self.limit.into());
+        headers.insert("ratelimit-remaining", self.remaining.into());
+        headers.insert("ratelimit-reset", self.reset_s.into());
+    }
+}
+
+impl Limits {
+    pub fn new(requests_per_minute: u32) -> Limits {
+        Limits {
+            requests: Buckets::new(requests_per_minute),
+            failures: Buckets::new(FAILURES_PER_MINUTE),
+            known: Mutex::default(),
+            streams: Arc::default(),
+        }
+    }
+
+    /// Counts a request of `token`; also gives the problem if it is one too many.
+    pub(super) fn count_request(&self, token: TokenId, now: Micros) -> (Quota, Result<(), Problem>) {
+        let (quota, wait_s) = self.requests.take(token, now);
+        let result = match wait_s {
+            None => Ok(()),
+            Some(wait_s) => Err(Problem::rate_limited("This token has used up its requests", wait_s)),
+        };
+        (quota, result)
+    }
+
+    /// Whether a token that comes from `address` is looked up at all.
+    ///
+    /// # Errors
+    /// Too many from there weren't valid.
+    pub(super) fn admit(&self, address: Option<IpAddr>, token: &str, now: Micros) -> Result<(), Problem> {
+        let Some(address) = address else { return Ok(()) };
+        let Some(wait_s) = self.failures.wait_s(client(address), now) else { return Ok(()) };
+        if lock(&self.known).contains(&fingerprint(token)) {
+            return Ok(());
+        }
+        Err(Problem::rate_limited("Too many invalid tokens came from this address", wait_s))
+    }
+
+    /// Counts a token that wasn't valid.
+    pub(super) fn count_failure(&self, address: Option<IpAddr>, now: Micros) {
+        if let Some(address) = address {
+            self.failures.take(client(address), now);
+        }
+    }
+
+    /// Remembers a token that was valid.
+    pub(super) fn remember(&self, token: &str) {
+        let mut known = lock(&self.known);
+        if known.len() < KNOWN_MAX {
+            known.insert(fingerprint(token));
+        }
+    }
+
+    /// A place for a live stream, given back when dropped.
+    ///
+    /// # Errors
+    /// The token has all it may have.
+    pub(super) fn open_stream(&self, token: TokenId) -> Result<StreamPlace, Problem> {
+        let mut streams = lock(&self.streams);
+        let open = streams.entry(token).or_default();
+        if *open >= STREAMS_MAX {
+            let detail = "This token has as many live streams as it may have";
+            return Err(Problem::rate_limited(detail, 15));
+        }
+        *open += 1;
+        Ok(StreamPlace { token, streams: self.streams.clone() })
+    }
+}
+
+/// A live stream's place among those of its token.
+pub(super) struct StreamPlace {
+    token: TokenId,
+    streams: Arc<Mutex<HashMap<TokenId, u32>>>,
+}
+
+impl Drop for StreamPlace {
+    fn drop(&mut self) {
+        let mut streams = lock(&self.streams);
+        if let Some(open) = streams.get_mut(&self.token) {
+            *open -= 1;
+            if *open == 0 {
+                streams.remove(&self.token);
+            }
+        }
+    }
+}
+
+/// Who counts as one client: an address, in IPv6 its /64, since a customer is given that many at least.
+fn client(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.into(),
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
+    }
+}
+
+fn fingerprint(token: &str) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+    out
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Token buckets that hold a minute's worth and fill up evenly. The level is kept as the moment at which
+/// the bucket will be full again, which needs one number and no timer.
+struct Buckets<K> {
+    per_minute: u32,
+    inner: Mutex<Inner<K>>,
+}
+
+struct Inner<K> {
+    full_at: HashMap<K, Micros>,
+    swept_at: Micros,
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+impl<K: Hash + Eq + Copy> Buckets<K> {
+    fn new(per_minute: u32) -> Buckets<K> {
+        let inner = Inner { full_at: HashMap::new(), swept_at: Micros(i64::MIN) };
+        Buckets { per_minute: per_minute.max(1), inner: Mutex::new(inner) }
+    }
+
+    /// Takes one out; the second part says how long to wait if there was none.
+    fn take(&self, key: K, now: Micros) -> (Quota, Option<u64>) {
+        let mut inner = lock(&self.inner);
+        let full_at = inner.full_at.get(&key).copied().unwrap_or(now).max(now);
+        let after = full_at.after(self.gap());
+        let (full_at, wait) = match after.since(now).checked_sub(MINUTE) {
+            None | Some(Duration::ZERO) => (after, None),
+            Some(wait) => (full_at, Some(seconds_up(wait))),
+        };
+        if inner.full_at.contains_key(&key) || inner.has_room(now) {
+            inner.full_at.insert(key, full_at);
+        }
+        (self.quota(full_at.since(now)), wait)
+    }
+
+    /// How long to wait until there is one; None if there is.
+    fn wait_s(&self, key: K, now: Micros) -> Option<u64> {
+        let full_at = *lock(&self.inner).full_at.get(&key)?;
+        let wait = full_at.after(self.gap()).since(now).checked_sub(MINUTE)?;
+        (wait > Duration::ZERO).then(|| seconds_up(wait))
+    }
+
+    /// Time in which one comes back.
+    fn gap(&self) -> Duration {
+        MINUTE / self.per_minute
+    }
+
+    fn quota(&self, until_full: Duration) -> Quota {
+        let missing = until_full.as_micros().div_ceil(self.gap().as_micros().max(1));
+        let missing = u32::try_from(missing).unwrap_or(u32::MAX);
+        Quota {
+            limit: self.per_minute,
+            remaining: self.per_minute.saturating_sub(missing),
+            reset_s: seconds_up(until_full),
+        }
+    }
+}
+
+impl<K: Hash + Eq> Inner<K> {
+    fn has_room(&mut self, now: Micros) -> bool {
+        if self.full_at.len() >= BUCKETS_MAX && now.since(self.swept_at) >= SWEEP_EVERY {
+            self.full_at.retain(|_, full_at| *full_at > now);
+            self.swept_at = now;
+        }
+        self.full_at.len() < BUCKETS_MAX
+    }
+}
+
+fn seconds_up(d: Duration) -> u64 {
+    d.as_secs() + u64::from(d.subsec_nanos() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T0: Micros = Micros(1_000_000_000_000);
+
+    #[test]
+    fn a_bucket_empties_and_fills_up_evenly() {
+        let buckets = Buckets::new(3);
+        for remaining in [2, 1, 0] {
+            let (quota, wait) = buckets.take(1, T0);
+            assert_eq!((quota.remaining, wait), (remaining, None));
+        }
+        let (quota, wait) = buckets.take(1, T0);
+        assert_eq!((quota, wait), (Quota { limit: 3, remaining: 0, reset_s: 60 }, Some(20)));
+        assert_eq!(buckets.take(2, T0).1, None, "another client has a bucket of its own");
+        let later = T0.after(Duration::from_secs(20));
+        assert_eq!(buckets.take(1, later).1, None);
+        assert_eq!(buckets.take(1, later).1, Some(20));
+        assert_eq!(buckets.take(1, T0.after(Duration::from_secs(600))).0.remaining, 2);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_full_buckets_make_room() {
+        let buckets = Buckets::new(60);
+        for key in 0..BUCKETS_MAX + 10 {
+            buckets.take(key, T0);
+        }
+        assert_eq!(lock(&buckets.inner).full_at.len(), BUCKETS_MAX);
+        buckets.take(usize::MAX, T0.after(Duration::from_secs(5)));
+        assert_eq!(lock(&buckets.inner).full_at.len(), 1);
+    }
+
+    #[test]
+    fn an_address_with_many_failures_is_refused_except_for_tokens_known_as_good() {
+        let limits = Limits::new(10);
+        let address = Some("2001:db8::1".parse().expect("it is an address"));
+        let neighbour = Some("2001:db8::2".parse().expect("it is an address"));
+        limits.remember("good");
+        for _ in 0..FAILURES_PER_MINUTE {
+            assert!(limits.admit(address, "guess", T0).is_ok());
+            limits.count_failure(address, T0);
+        }
+        assert!(limits.admit(neighbour, "guess", T0).is_err(), "the same /64");
+        assert!(limits.admit(address, "good", T0).is_ok());
+        assert!(limits.admit(Some("192.0.2.1".parse().expect("it is one")), "guess", T0).is_ok());
+        assert!(limits.admit(address, "guess", T0.after(Duration::from_secs(1))).is_ok());
+    }
+
+    #[test]
+    fn streams_are_counted_until_they_end() {
+        let limits = Limits::new(10);
+        let places: Vec<_> = (0..STREAMS_MAX).map(|_| limits.open_stream(TokenId(1))).collect();
+        assert!(places.iter().all(Result::is_ok));
+        assert!(limits.open_stream(TokenId(1)).is_err());
+        assert!(limits.open_stream(TokenId(2)).is_ok());
+        drop(places);
+        assert!(limits.open_stream(TokenId(1)).is_ok());
+    }
+}

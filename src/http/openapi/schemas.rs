@@ -1,0 +1,318 @@
+//! The objects of the API in JSON Schema (2020-12): the same that webhooks carry as `data`. The
+//! integration tests hold every answer of the server against these, and refuse keys that aren't here.
+
+use serde_json::{Map, Value as Json, json};
+
+use crate::events::EventType;
+
+/// All objects by name.
+pub fn objects() -> Map<String, Json> {
+    let all = [
+        ("Company", company()),
+        ("Call", call()),
+        ("Message", message()),
+        ("Tracker", tracker()),
+        ("Usage", usage()),
+        ("Voicemail", voicemail()),
+        ("Event", event_row()),
+        ("Problem", problem()),
+    ];
+    all.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
+}
+
+/// Title and explanation of a type of event.
+pub fn event(event: EventType) -> (&'static str, &'static str) {
+    match event {
+        EventType::CallReceived => (
+            "A call came in",
+            "It is still in progress: `status` is `ringing`, durations are 0, `recording` is null.",
+        ),
+        EventType::CallFinished => ("A call ended", "`status` is final, `call_duration` in whole seconds."),
+        EventType::CallRecordingAvailable => {
+            ("A call's recording can be downloaded", "`recording` is a URL that works without a token.")
+        }
+        EventType::MessageReceived => ("A text came in", "`direction` is `incoming`."),
+        EventType::MessageSent => ("A text went out", "`direction` is `outgoing`."),
+        EventType::TrackerCreated => ("A tracker was created", ""),
+        EventType::TrackerUpdated => ("A tracker changed", "Any of its settings or numbers."),
+        EventType::UsageCreated => ("A billing period closed", "Its usage was computed."),
+        EventType::VoicemailReceived => (
+            "A caller left a voicemail",
+            "Sent when the transcription is there, or has failed or is off (`transcription` is \"\" then).",
+        ),
+    }
+}
+
+/// The body of a request to a webhook: exactly these five keys.
+pub fn envelope(event: EventType) -> Json {
+    let webhook = object("", &[("id", id("")), ("target", text("As configured."))]);
+    object(
+        "",
+        &[
+            ("type", json!({ "const": event.as_str() })),
+            ("object", json!({ "const": event.object() })),
+            ("data", reference(data_name(event))),
+            ("timestamp", envelope_time()),
+            ("webhook", webhook),
+        ],
+    )
+}
+
+fn data_name(event: EventType) -> &'static str {
+    match event.object() {
+        "call" => "Call",
+        "message" => "Message",
+        "tracker" => "Tracker",
+        "usage" => "Usage",
+        _ => "Voicemail",
+    }
+}
+
+fn company() -> Json {
+    object(
+        "A tenant.",
+        &[
+            ("id", id("")),
+            ("name", text("")),
+            ("time_zone", text("An IANA time zone.")),
+            ("country", text("ISO 3166-1 alpha-2.")),
+            ("site_key", text("Public: names the company to the script on its web site.")),
+            ("billing_day", integer("The day of the month on which a billing period starts.")),
+            ("created_at", time("")),
+        ],
+    )
+}
+
+fn call() -> Json {
+    object(
+        "A call to a tracking number. The source is that of the moment of the call: later changes of the tracker \
+         don't rewrite it.",
+        &[
+            ("id", id("")),
+            ("company_id", id("")),
+            ("company_name", text("")),
+            ("tracker_id", id("")),
+            ("tracker_name", text("")),
+            ("tracking_number", text("The number that was called, in E.164.")),
+            ("timestamp", time("When the call came in.")),
+            ("status", one_of(&CALL_STATUSES, "`answered`: someone at the destination picked up.")),
+            ("call_duration", integer("Whole seconds.")),
+            ("recording", nullable_text("A URL that works without a token, while it lasts.")),
+            ("recording_duration", integer("Whole seconds.")),
+            ("caller_number", text("In E.164; \"\" if it was withheld.")),
+            ("caller_name", text("")),
+            ("caller_city", text("")),
+            ("caller_state", text("")),
+            ("caller_zip", text("")),
+            ("caller_country", text("ISO 3166-1 alpha-2, or \"\".")),
+            ("is_first_time", boolean("The first call ever from this number to this company.")),
+            ("source_channel", one_of(&SOURCE_CHANNELS, "")),
+            ("source_referrer", text("")),
+            ("source_keyword", text("")),
+            ("landing_page", text("")),
+            ("pages_visited", list(text(""), "")),
+            ("gclid", text("")),
+            ("visitor_ip", text("")),
+        ],
+    )
+}
+
+const CALL_STATUSES: [&str; 9] =
+    ["ringing", "in_progress", "answered", "no_answer", "busy", "failed", "canceled", "voicemail", "blocked"];
+
+const SOURCE_CHANNELS: [&str; 11] = [
+    "organic", "paid", "direct", "referral", "social", "email", "display", "local", "offline", "other",
+    "unknown",
+];
+
+fn message() -> Json {
+    object(
+        "A text.",
+        &[
+            ("id", id("")),
+            ("company_id", id("")),
+            ("company_name", text("")),
+            ("tracker_id", id("")),
+            ("tracker_name", text("")),
+            ("direction", one_of(&["incoming", "outgoing"], "")),
+            ("from_number", text("In E.164.")),
+            ("to_number", text("In E.164.")),
+            ("body", text("")),
+            ("timestamp", time("")),
+        ],
+    )
+}
+
+fn tracker() -> Json {
+    let number = object("", &[("number", text("In E.164.")), ("status", boolean("Whether it takes calls."))]);
+    object(
+        "What a tracking number stands for, and where its calls go.",
+        &[
+            ("id", id("")),
+            ("company_id", id("")),
+            ("company_name", text("")),
+            ("name", text("")),
+            ("tracker_type", one_of(&["offline", "campaign", "number_pool"], "")),
+            ("number_type", one_of(&["local", "tollfree"], "")),
+            ("destination", text("Where calls go, in E.164.")),
+            ("status", boolean("Whether calls are forwarded.")),
+            ("phone_numbers", list(number, "")),
+            ("number_pool_size", nullable(integer("Numbers of a pool; null for other trackers."))),
+            ("recording_enabled", boolean("")),
+            ("recording_message", text("What the caller hears if the call is recorded.")),
+            ("whisper_enabled", boolean("")),
+            ("whisper_message", text("What the destination hears before it is connected.")),
+            ("swap_target", text("The number on the web site that is replaced.")),
+            ("campaign_source", one_of(&CAMPAIGN_SOURCES, "Which visitors see the number.")),
+            ("campaign_search_from", text("")),
+            ("campaign_search_for", text("")),
+            ("campaign_landing_page", text("")),
+            ("campaign_referral", text("")),
+            ("campaign_campaign_parameters", text("")),
+        ],
+    )
+}
+
+const CAMPAIGN_SOURCES: [&str; 7] =
+    ["", "search", "landing_page", "referral", "campaign_parameters", "direct", "always"];
+
+fn usage() -> Json {
+    object(
+        "What a billing period came to.",
+        &[
+            ("id", id("")),
+            ("company_id", id("")),
+            ("company_name", text("")),
+            ("start_date", date("")),
+            ("end_date", date("The first day of the next period.")),
+            ("local_numbers", integer("")),
+            ("tollfree_numbers", integer("")),
+            ("local_minutes", integer("")),
+            ("tollfree_minutes", integer("")),
+            ("sms_messages", integer("")),
+            ("timestamp", time("When it was computed.")),
+        ],
+    )
+}
+
+fn voicemail() -> Json {
+    object(
+        "What a caller left.",
+        &[
+            ("id", id("")),
+            ("company_id", id("")),
+            ("call_id", id("")),
+            ("tracker_id", id("")),
+            ("tracker_name", text("")),
+            ("tracking_number", text("")),
+            ("caller_number", text("")),
+            ("recording", nullable_text("A URL that works without a token, while it lasts.")),
+            ("recording_duration", integer("Whole seconds.")),
+            ("transcription", text("\"\" if it failed or is off.")),
+        ],
+    )
+}
+
+fn event_row() -> Json {
+    let types = EventType::ALL.map(EventType::as_str);
+    let data = ["Call", "Message", "Tracker", "Usage", "Voicemail"].map(reference);
+    object(
+        "An entry of the log.",
+        &[
+            ("id", id("")),
+            ("type", one_of(&types, "")),
+            ("object", one_of(&["call", "message", "tracker", "usage", "voicemail"], "The kind of `data`.")),
+            ("data", json!({ "anyOf": data, "description": "The object as it was at that moment." })),
+            ("timestamp", envelope_time()),
+        ],
+    )
+}
+
+fn problem() -> Json {
+    let error = object(
+        "",
+        &[
+            ("field", text("A key of the body as a path, a parameter, or a header.")),
+            ("message", text("Reads on from the field's name.")),
+        ],
+    );
+    let mut schema = object(
+        "What went wrong (RFC 9457).",
+        &[
+            ("type", text("Stable: branch on it.")),
+            ("title", text("The same for all of this type.")),
+            ("status", integer("")),
+            ("detail", text("About this very request, for a person.")),
+        ],
+    );
+    schema["properties"]["errors"] = list(error, "All fields that are wrong, if it is about fields.");
+    schema
+}
+
+/// An object that always has all of these keys.
+fn object(about: &str, properties: &[(&str, Json)]) -> Json {
+    let names: Vec<_> = properties.iter().map(|(name, _)| *name).collect();
+    let properties: Map<_, _> =
+        properties.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
+    described(json!({ "type": "object", "properties": properties, "required": names }), about)
+}
+
+fn described(mut schema: Json, about: &str) -> Json {
+    if !about.is_empty() {
+        schema["description"] = about.into();
+    }
+    schema
+}
+
+fn reference(name: &str) -> Json {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+fn id(about: &str) -> Json {
+    described(json!({ "type": "integer", "format": "int64" }), about)
+}
+
+fn integer(about: &str) -> Json {
+    described(json!({ "type": "integer" }), about)
+}
+
+fn text(about: &str) -> Json {
+    described(json!({ "type": "string" }), about)
+}
+
+fn boolean(about: &str) -> Json {
+    described(json!({ "type": "boolean" }), about)
+}
+
+fn nullable(mut schema: Json) -> Json {
+    schema["type"] = json!([schema["type"], "null"]);
+    schema
+}
+
+fn nullable_text(about: &str) -> Json {
+    nullable(text(about))
+}
+
+fn list(items: Json, about: &str) -> Json {
+    described(json!({ "type": "array", "items": items }), about)
+}
+
+fn one_of(words: &[&str], about: &str) -> Json {
+    described(json!({ "type": "string", "enum": words }), about)
+}
+
+fn time(about: &str) -> Json {
+    described(json!({ "type": "string", "format": "date-time" }), about)
+}
+
+fn date(about: &str) -> Json {
+    described(json!({ "type": "string", "format": "date" }), about)
+}
+
+fn envelope_time() -> Json {
+    let pattern = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}$";
+    described(
+        json!({ "type": "string", "pattern": pattern }),
+        "When it happened: UTC, milliseconds, no zone. Unchanged on every retry.",
+    )
+}

@@ -1,0 +1,21 @@
+//! What crosses HTTP or the database: the real router on a real socket, a real database, a clock that
+//! stands still. SQLite unless TEST_DATABASE_URL names a PostgreSQL server.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on panics; helpers are part of tests")]
+
+mod support;
+
+mod api_auth;
+mod api_bodies;
+mod api_companies;
+mod api_events;
+mod api_idempotency;
+mod api_lists;
+mod api_openapi;
+mod api_rate;
+mod carrier_sim;
+mod ladder;
+mod messages;
+mod outbound;
+mod provision;
+mod usage;

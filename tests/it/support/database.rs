@@ -1,0 +1,67 @@
+//! A database for one test: a file in a folder of its own, or a database of its own on the server that
+//! TEST_DATABASE_URL names.
+
+use std::path::PathBuf;
+
+use calltracker::db::Location;
+use calltracker::kernel::seed::Seed;
+use tempfile::TempDir;
+
+/// Gone when dropped.
+pub struct TestDatabase {
+    pub location: Location,
+    folder: TempDir,
+    /// The server's URL, and the name of the database on it.
+    on_server: Option<(String, String)>,
+}
+
+impl TestDatabase {
+    pub fn create() -> TestDatabase {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let Ok(server) = std::env::var("TEST_DATABASE_URL") else {
+            let location = Location::Sqlite(folder.path().join("calltracker.sqlite3"));
+            return TestDatabase { location, folder, on_server: None };
+        };
+        let name = format!("calltracker_test_{}", hex(Seed::system().bytes::<8>()));
+        execute(&server, &format!("create database {name}"));
+        let mut url: url::Url = server.parse().expect("TEST_DATABASE_URL is a URL");
+        url.set_path(&name);
+        TestDatabase { location: Location::Postgres(url.into()), folder, on_server: Some((server, name)) }
+    }
+
+    /// The setting that leads the server to it; None for a file.
+    pub fn url(&self) -> Option<String> {
+        match &self.location {
+            Location::Sqlite(_) => None,
+            Location::Postgres(url) => Some(url.clone()),
+        }
+    }
+
+    /// For files.
+    pub fn folder(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        if let Some((server, name)) = &self.on_server {
+            // The server under test may still hold connections: its task ends with the test's runtime.
+            execute(server, &format!("drop database {name} with (force)"));
+        }
+    }
+}
+
+/// On a thread of its own, since the client brings a runtime and the test has one already.
+fn execute(url: &str, statement: &str) {
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let client = postgres::Client::connect(url, postgres::NoTls);
+            client.expect("the server is there").batch_execute(statement).expect("the statement works");
+        });
+    });
+}
+
+fn hex(bytes: [u8; 8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
