@@ -1,92 +1,110 @@
-//! Audio, in whole or in parts: for the API, and for the links that events and objects carry, which work
-//! for whoever has one.
+//! Recordings as audio: the public link, which works for whoever has it until it expires, and [`serve`] for
+//! the API. Ranges are served, because players seek.
+
+use std::path::Path as FilePath;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
-use axum::http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE, RANGE,
-};
-use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
-use axum::response::Response;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_RANGE, LAST_MODIFIED, RANGE};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use tower::ServiceExt as _;
 use tower_http::services::ServeFile;
 
 use super::AppState;
-use super::problem::{Kind, Problem};
+use super::problem::Problem;
 use crate::ctx::Ctx;
+use crate::recordings::files::Folder;
 use crate::recordings::link::{Links, Refused};
-use crate::recordings::{self, Recording, State as RecordingState, files::Folder};
+use crate::recordings::{self, Format, Recording};
 
 pub(super) fn router() -> Router<AppState> {
     Router::new().route("/recordings/{file}", get(linked))
 }
 
-/// The query of a link; both parts are "" if they aren't there, which no signature fits.
-#[derive(serde::Deserialize, Default)]
-#[serde(default)]
+#[derive(serde::Deserialize)]
 struct Signed {
+    #[serde(default)]
     expires: String,
+    #[serde(default)]
     signature: String,
 }
 
+/// A recording by its signed link. HEAD too.
 async fn linked(
-    State(AppState { ctx, .. }): State<AppState>,
+    State(state): State<AppState>,
     Path(file): Path<String>,
     Query(signed): Query<Signed>,
-    headers: HeaderMap,
+    request: Request,
 ) -> Result<Response, Problem> {
-    let checked = Links::of(&ctx).check(&file, &signed.expires, &signed.signature, ctx.clock.now());
-    let (id, _) = checked.map_err(|refused| match refused {
-        Refused::Forged | Refused::Expired => Problem::new(Kind::Forbidden, refused.to_string()),
-    })?;
+    let ctx = &state.ctx;
+    let checked = Links::of(ctx).check(&file, &signed.expires, &signed.signature, ctx.clock.now());
+    let id = match checked {
+        Ok((id, _)) => id,
+        // For a person who clicked on it, so not a problem in JSON.
+        Err(Refused::Forged) => {
+            return Ok((StatusCode::FORBIDDEN, "This link is not valid.\n").into_response());
+        }
+        Err(Refused::Expired) => {
+            return Ok(
+                (StatusCode::GONE, "This link has expired. The API gives out a new one.\n").into_response()
+            );
+        }
+    };
     let found = ctx.db.read("recordings.find", move |tx| recordings::find(tx, id)).await?;
-    serve(&ctx, found, &headers).await
+    let recording = found.ok_or_else(Problem::not_found)?;
+    serve(ctx, &recording, request.method(), request.headers()).await
 }
 
-/// The audio of a recording, or the part that `Range` asks for.
+/// A stored recording's audio, or the range of it that was asked for.
 ///
 /// # Errors
-/// There is none, or not that part of it.
-pub(super) async fn serve(
+/// If the audio isn't there.
+pub async fn serve(
     ctx: &Ctx,
-    recording: Option<Recording>,
+    recording: &Recording,
+    method: &Method,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    let kept = recording.filter(|recording| recording.state == RecordingState::Stored);
-    let recording = kept.ok_or_else(Problem::not_found)?;
-    let format = recording.format.ok_or_else(Problem::not_found)?;
-    // A recording never changes, so no other conditions than the range matter.
+    let stored = recording.state == recordings::State::Stored;
+    let Some(format) = recording.format.filter(|_| stored) else { return Err(Problem::not_found()) };
+    let path = Folder::below(&ctx.config.data).path_of(recording);
+    let mut headers = headers.clone();
+    if let Some(condition) = headers.remove(IF_RANGE)
+        && !is_current(&path, format, &condition).await
+    {
+        headers.remove(RANGE);
+    }
+    let mut response = read(&path, format, method.clone(), headers).await;
+    if response.status() == StatusCode::NOT_FOUND {
+        tracing::error!(recording.id = %recording.id, "a recording's file is missing");
+        return Err(Problem::not_found());
+    }
+    // Neither shared caches nor the browser's history may keep a conversation for others.
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private"));
+    Ok(response)
+}
+
+/// Whether the file is still the one that an `If-Range` means (RFC 9110, 13.1.5).
+async fn is_current(path: &FilePath, format: Format, condition: &HeaderValue) -> bool {
+    let head = read(path, format, Method::HEAD, HeaderMap::new()).await;
+    [ETAG, LAST_MODIFIED].into_iter().any(|name| head.headers().get(name) == Some(condition))
+}
+
+async fn read(path: &FilePath, format: Format, method: Method, headers: HeaderMap) -> Response {
     let mut request = Request::new(Body::empty());
-    if let Some(range) = headers.get(RANGE) {
-        request.headers_mut().insert(RANGE, range.clone());
+    *request.method_mut() = method;
+    *request.headers_mut() = headers;
+    let mut files = ServeFile::new(path);
+    // The type is what the audio was found to be.
+    let response = match files.try_call(request).await {
+        Ok(response) => response.map(Body::new),
+        Err(_) => return StatusCode::NOT_FOUND.into_response(),
+    };
+    let (mut parts, body) = response.into_parts();
+    if parts.headers.contains_key(CONTENT_TYPE) {
+        parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
     }
-    let path = Folder::below(&ctx.config.data).path_of(&recording);
-    let Ok(served) = ServeFile::new(&path).oneshot(request).await;
-    match served.status() {
-        StatusCode::OK | StatusCode::PARTIAL_CONTENT => {}
-        StatusCode::RANGE_NOT_SATISFIABLE => {
-            let problem = Problem::new(Kind::RangeNotSatisfiable, "The recording has no such part");
-            let length = served.headers().get(CONTENT_RANGE).cloned();
-            return Err(length
-                .into_iter()
-                .fold(problem, |problem, value| problem.with_header(CONTENT_RANGE, value)));
-        }
-        status => {
-            let cause = format!("the file of recording {} can't be read ({status})", recording.id);
-            return Err(Problem::internal(cause));
-        }
-    }
-    let (mut parts, body) = served.into_parts();
-    let name = format!("inline; filename=\"{}.{}\"", recording.id, format.extension());
-    for (header, value) in [
-        (CONTENT_TYPE, HeaderValue::from_static(format.content_type())),
-        (CONTENT_DISPOSITION, HeaderValue::try_from(name).expect("a number and an ending are visible ASCII")),
-        (ACCEPT_RANGES, HeaderValue::from_static("bytes")),
-        (CACHE_CONTROL, HeaderValue::from_static("private, max-age=3600")),
-    ] {
-        parts.headers.insert(header, value);
-    }
-    Ok(Response::from_parts(parts, Body::new(body)))
+    Response::from_parts(parts, body)
 }

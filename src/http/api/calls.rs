@@ -1,5 +1,7 @@
 //! `/companies/{c}/calls`.
 
+use axum::http::header::{CONTENT_RANGE, IF_RANGE, RANGE};
+use axum::http::{HeaderMap, Method, StatusCode};
 use jiff::tz::TimeZone;
 
 use super::Request;
@@ -137,7 +139,18 @@ async fn recording(request: Request) -> Result<Reply, Problem> {
         brief.map_or(Ok(None), |brief| recordings::find(tx, brief.id))
     };
     let found = request.ctx.db.read("calls.recording", find).await?;
-    let response = serve(&request.ctx, found, &request.headers).await?;
+    let recording = found.ok_or_else(Problem::not_found)?;
+    // A recording never changes: no other conditions matter.
+    let ranged = [RANGE, IF_RANGE].map(|name| Some((name.clone(), request.headers.get(name)?.clone())));
+    let headers: HeaderMap = ranged.into_iter().flatten().collect();
+    let response = serve(&request.ctx, &recording, &Method::GET, &headers).await?;
     let (parts, body) = response.into_parts();
+    if parts.status == StatusCode::RANGE_NOT_SATISFIABLE {
+        let problem = Problem::new(ProblemKind::RangeNotSatisfiable, "The recording has no such part");
+        let length = parts.headers.get(CONTENT_RANGE).cloned();
+        return Err(length
+            .into_iter()
+            .fold(problem, |problem, text| problem.with_header(CONTENT_RANGE, text)));
+    }
     Ok(Reply::stream(parts.status, parts.headers, body))
 }

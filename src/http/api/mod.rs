@@ -22,6 +22,7 @@ mod events;
 mod messages;
 mod trackers;
 mod usage;
+mod voicemails;
 mod webhooks;
 
 use std::net::{IpAddr, SocketAddr};
@@ -67,6 +68,7 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
         blocked_callers::ROUTES,
         calls::ROUTES,
         messages::ROUTES,
+        voicemails::ROUTES,
         usage::ROUTES,
         events::ROUTES,
         webhooks::ROUTES,

@@ -361,6 +361,10 @@ fn voicemail() -> Json {
             ("recording", nullable_text("A URL that works without a token, while it lasts.")),
             ("recording_duration", integer("Whole seconds.")),
             ("transcription", text("\"\" if it failed or is off.")),
+            ("company_name", text("")),
+            ("caller_name", text("")),
+            ("timestamp", time("")),
+            ("transcription_status", text("What became of the transcription.")),
         ],
     )
 }
