@@ -67,8 +67,11 @@ pub async fn start(config: Config, outside: Outside) -> anyhow::Result<App> {
     let address = listener.local_addr().context("asking for the address listened on")?;
     let ctx = context(config, outside.clock, outside.seed, ctx_parts, address)?;
     let (stop, stopped) = watch::channel(false);
-    let router = http::router(http::AppState::new(ctx.clone(), stopped.clone()));
-    let background = tokio::spawn(jobs::run(ctx.clone(), outside.usage_as_of, stopped.clone()));
+    let state = http::AppState::new(ctx.clone(), stopped.clone());
+    let fresh = state.directory.clone().keep_fresh(ctx.clone(), stopped.clone());
+    let router = http::router(state);
+    let jobs = jobs::run(ctx.clone(), outside.usage_as_of, stopped.clone());
+    let background = tokio::spawn(async { drop(tokio::join!(jobs, fresh)) });
     let server = tokio::spawn(serve(listener, router, stopped));
     Ok(App { address, ctx, stop, server, background })
 }

@@ -11,10 +11,7 @@ pub mod jobs;
 pub mod carriers;
 
 pub mod usage;
-pub mod voicemails {
-    //! Voicemails.
-    pub mod update;
-}
+pub mod voicemails;
 pub mod webhooks;
 
 pub mod calls;
@@ -27,6 +24,7 @@ pub mod trackers;
 
 pub mod auth;
 pub mod events;
+pub mod users;
 
 pub mod ctx;
 

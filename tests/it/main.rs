@@ -19,3 +19,4 @@ mod messages;
 mod outbound;
 mod provision;
 mod usage;
+mod webhooks;
