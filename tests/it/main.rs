@@ -15,6 +15,7 @@ mod api_openapi;
 mod api_rate;
 mod carrier_sim;
 mod ladder;
+mod main_job;
 mod messages;
 mod outbound;
 mod provision;

@@ -5,6 +5,7 @@ pub mod carrier;
 pub mod client;
 pub mod contract;
 pub mod database;
+pub mod program;
 pub mod receiver;
 pub mod simulator;
 pub mod world;

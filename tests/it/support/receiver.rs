@@ -97,6 +97,12 @@ impl Receiver {
         self.events()
     }
 
+    /// Waits for the first request that is `wanted`.
+    pub async fn wait_for_one(&self, wanted: impl Fn(&Arrived) -> bool) -> Arrived {
+        let arrived = self.wait_until(|arrived| arrived.iter().any(&wanted)).await;
+        arrived.into_iter().find(wanted).expect("it is there")
+    }
+
     async fn wait_until(&self, enough: impl Fn(&[Arrived]) -> bool) -> Vec<Arrived> {
         let mut count = self.shared.count.subscribe();
         loop {
