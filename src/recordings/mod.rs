@@ -258,18 +258,16 @@ pub fn due_to_delete(tx: &mut Tx<'_>, now: Micros, limit: i64) -> db::Result<Vec
     tx.all(sql(format!("select {COLUMNS} from recordings {due}")).bind(now).bind(limit))
 }
 
-/// The audio is in our folder. `delete`: the carrier's copy isn't needed any more. False if the recording
-/// isn't waited for any more (it was discarded meanwhile), so that the file has to go.
+/// The audio is in our folder. `delete`: the carrier's copy isn't needed any more. Gives the state that the
+/// recording has now: not stored, if it was discarded meanwhile, so that the file has to go.
 ///
 /// # Errors
 /// The database's.
-pub fn stored(tx: &mut Tx<'_>, id: RecordingId, file: &files::Kept, delete: bool) -> db::Result<bool> {
+pub fn stored(tx: &mut Tx<'_>, id: RecordingId, file: &files::Kept, delete: bool) -> db::Result<State> {
     let now = tx.now();
-    let changed = tx.execute(
-        sql(
-            "update recordings set state = ?, path = ?, content_type = ?, bytes = ?, stored_at = ?, failure = '',
-             fetch_due_at = null, delete_due_at = ? where id = ? and state = ?",
-        )
+    tx.execute(
+        sql("update recordings set state = ?, path = ?, content_type = ?, bytes = ?, stored_at = ?, failure = '',
+             fetch_due_at = null, delete_due_at = ? where id = ? and state = ?")
         .bind(State::Stored.as_str())
         .bind(&file.path)
         .bind(file.format.content_type())
@@ -279,7 +277,8 @@ pub fn stored(tx: &mut Tx<'_>, id: RecordingId, file: &files::Kept, delete: bool
         .bind(id)
         .bind(State::Pending.as_str()),
     )?;
-    Ok(changed > 0)
+    let found = find(tx, id)?.ok_or_else(|| db::Error::Internal(format!("recording {id} is gone")))?;
+    Ok(found.state)
 }
 
 /// An attempt to fetch failed, for a reason in a word. Gives the state that follows: pending again, or failed

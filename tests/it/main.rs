@@ -11,6 +11,7 @@ mod api_idempotency;
 mod api_lists;
 mod api_openapi;
 mod api_rate;
+mod calls_hooks;
 mod carrier_sim;
 mod ladder;
 mod outbound;

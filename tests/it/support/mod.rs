@@ -4,6 +4,7 @@
 pub mod client;
 pub mod contract;
 pub mod database;
+pub mod line;
 pub mod receiver;
 
 use std::net::SocketAddr;
