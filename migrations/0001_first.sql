@@ -20,6 +20,16 @@ create table users (
     created_at bigint not null
 );
 
+-- A browser in which a user has logged in. hash is of the token in its cookie.
+create table logins (
+    id {{pk}},
+    user_id bigint not null references users (id),
+    hash {{blob}} not null unique,
+    created_at bigint not null,
+    expires_at bigint not null
+);
+create index logins_by_user on logins (user_id, id);
+
 create table tokens (
     id {{pk}},
     company_id bigint references companies (id),
@@ -322,6 +332,7 @@ create table webhooks (
     status_at bigint not null,
     verified_target text not null,
     activation bigint not null,
+    revision bigint not null,
     secret {{blob}} not null,
     previous_secret {{blob}},
     previous_until bigint,

@@ -62,9 +62,8 @@ impl Outside {
 /// Says what couldn't be opened and why.
 pub async fn start(config: Config, outside: Outside) -> anyhow::Result<App> {
     let ctx_parts = open(&config, &outside).await?;
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("listening on {}", config.listen))?;
+    let listener =
+        TcpListener::bind(config.listen).await.with_context(|| format!("listening on {}", config.listen))?;
     let address = listener.local_addr().context("asking for the address listened on")?;
     let ctx = context(config, outside.clock, outside.seed, ctx_parts, address)?;
     let (stop, stopped) = watch::channel(false);
@@ -136,8 +135,12 @@ fn key_file(path: &Path, seed: &Seed) -> anyhow::Result<SecretKey> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let reading = || format!("reading the secret key {}", path.display());
     match std::fs::read_to_string(path) {
-        Ok(text) => return SecretKey::parse(&text).context("it isn't the base64 of 32 bytes").with_context(reading),
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).with_context(reading),
+        Ok(text) => {
+            return SecretKey::parse(&text).context("it isn't the base64 of 32 bytes").with_context(reading);
+        }
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(reading);
+        }
         Err(_) => {}
     }
     let key = SecretKey::generate(seed);
@@ -158,7 +161,13 @@ fn key_file(path: &Path, seed: &Seed) -> anyhow::Result<SecretKey> {
     Ok(key)
 }
 
-fn context(config: Config, clock: Clock, seed: Seed, opened: Opened, address: SocketAddr) -> anyhow::Result<Ctx> {
+fn context(
+    config: Config,
+    clock: Clock,
+    seed: Seed,
+    opened: Opened,
+    address: SocketAddr,
+) -> anyhow::Result<Ctx> {
     let outbound = |allow: &[ipnet::IpNet]| {
         Outbound::new(Options {
             allow: allow.to_vec(),

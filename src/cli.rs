@@ -118,7 +118,8 @@ fn configure(given: Given, file: Option<&std::path::Path>) -> Result<Config, Bad
 /// A misspelt variable would be ignored in silence otherwise.
 fn refuse_unknown_environment() -> Result<(), BadConfig> {
     let serve = Cli::command();
-    let mut known: Vec<_> = serve.get_arguments().filter_map(|a| a.get_env()).map(ToOwned::to_owned).collect();
+    let mut known: Vec<_> =
+        serve.get_arguments().filter_map(|a| a.get_env()).map(ToOwned::to_owned).collect();
     for command in serve.get_subcommands() {
         known.extend(command.get_arguments().filter_map(|a| a.get_env()).map(ToOwned::to_owned));
     }
@@ -150,7 +151,8 @@ fn start_log(config: &Config) {
         LogLevel::Trace => tracing::Level::TRACE,
     };
     // Libraries log addresses and headers at their lower levels: ours only.
-    let filter = tracing_subscriber::EnvFilter::new(format!("warn,calltracker={level},hyper=error,rustls=error"));
+    let filter =
+        tracing_subscriber::EnvFilter::new(format!("warn,calltracker={level},hyper=error,rustls=error"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second start in one process (a test) keeps the first log.
     let _ = match config.log_format {
@@ -172,10 +174,16 @@ fn ended_by_signal() -> anyhow::Result<impl Future<Output = ()>> {
     })
 }
 
-async fn token_create(config: Config, name: String, company: Option<CompanyId>, can_write: bool) -> anyhow::Result<()> {
+async fn token_create(
+    config: Config,
+    name: String,
+    company: Option<CompanyId>,
+    can_write: bool,
+) -> anyhow::Result<()> {
     std::fs::create_dir_all(&config.data)?;
     let location = app::location(&config);
-    let db = tokio::task::spawn_blocking(move || Db::open(&location, Clock::System, Seed::system())).await??;
+    let db =
+        tokio::task::spawn_blocking(move || Db::open(&location, Clock::System, Seed::system())).await??;
     let token = db
         .write("token.create", move |tx| {
             if let Some(company) = company

@@ -24,6 +24,7 @@ pub mod trackers;
 
 pub mod auth;
 pub mod events;
+pub mod users;
 
 pub mod ctx;
 

@@ -12,11 +12,7 @@ pub const SCALE_MAX: f64 = 1000.0;
 
 /// How the simulated carrier is started.
 #[derive(Clone, Debug, clap::Parser)]
-#[command(
-    name = "carrier-sim",
-    version,
-    about = "A simulated phone carrier (Twilio dialect)"
-)]
+#[command(name = "carrier-sim", version, about = "A simulated phone carrier (Twilio dialect)")]
 pub struct Args {
     /// Where the carrier's REST API listens; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:0")]
@@ -86,10 +82,7 @@ mod tests {
     #[test]
     fn a_scale_the_clock_cannot_keep_is_refused() {
         for scale in ["0", "-1", "1001", "NaN", "fast"] {
-            assert!(
-                Args::try_parse_from(["carrier-sim", "--scale", scale]).is_err(),
-                "{scale}"
-            );
+            assert!(Args::try_parse_from(["carrier-sim", "--scale", scale]).is_err(), "{scale}");
         }
     }
 }

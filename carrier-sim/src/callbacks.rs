@@ -5,9 +5,7 @@
 use jiff::Timestamp;
 
 use crate::clock::rfc2822;
-use crate::records::{
-    Call, CallDirection, Geography, Message, Recording, RecordingStatus, Transcription,
-};
+use crate::records::{Call, CallDirection, Geography, Message, Recording, RecordingStatus, Transcription};
 use crate::webhooks::Params;
 
 /// The version in every request.
@@ -39,10 +37,9 @@ pub fn standard(call: &Call) -> Params {
     if call.dialect.has_geography() {
         add(&mut params, "Caller", &call.from);
         add(&mut params, "Called", &call.to);
-        for (prefixes, geography) in [
-            (["From", "Caller"], &call.from_geography),
-            (["To", "Called"], &call.to_geography),
-        ] {
+        for (prefixes, geography) in
+            [(["From", "Caller"], &call.from_geography), (["To", "Called"], &call.to_geography)]
+        {
             for prefix in prefixes {
                 add_geography(&mut params, prefix, geography.as_ref());
             }
@@ -107,11 +104,7 @@ pub fn dial_action(call: &Call, report: &DialReport) -> Params {
         add(&mut params, "DialCallDuration", &seconds.to_string());
     }
     if call.dialect.has_dial_bridged() {
-        add(
-            &mut params,
-            "DialBridged",
-            if report.bridged { "true" } else { "false" },
-        );
+        add(&mut params, "DialBridged", if report.bridged { "true" } else { "false" });
     }
     add_some(&mut params, "RecordingUrl", report.recording_url.as_deref());
     params
@@ -140,16 +133,8 @@ pub fn recording_status(recording: &Recording, url: &str) -> Params {
         let seconds = recording.duration_s().to_string();
         add(&mut params, "RecordingDuration", &seconds);
     }
-    add(
-        &mut params,
-        "RecordingChannels",
-        &recording.channels.to_string(),
-    );
-    add(
-        &mut params,
-        "RecordingStartTime",
-        &rfc2822(recording.started_at),
-    );
+    add(&mut params, "RecordingChannels", &recording.channels.to_string());
+    add(&mut params, "RecordingStartTime", &rfc2822(recording.started_at));
     add(&mut params, "RecordingSource", recording.source.word());
     add(&mut params, "RecordingTrack", "both");
     params
@@ -164,11 +149,7 @@ pub fn transcription(
 ) -> Params {
     let mut params = standard(call);
     add(&mut params, "TranscriptionSid", &transcription.sid);
-    add(
-        &mut params,
-        "TranscriptionStatus",
-        transcription.status.word(),
-    );
+    add(&mut params, "TranscriptionStatus", transcription.status.word());
     add(&mut params, "TranscriptionText", &transcription.text);
     add(&mut params, "TranscriptionType", "fast");
     add(&mut params, "TranscriptionUrl", transcription_url);
@@ -189,18 +170,10 @@ pub fn message(message: &Message, segments: usize, has_geography: bool) -> Param
     add(&mut params, "To", &message.to);
     add(&mut params, "Body", &message.body);
     add(&mut params, "NumSegments", &segments.to_string());
-    add(
-        &mut params,
-        "NumMedia",
-        &message.media_urls.len().to_string(),
-    );
+    add(&mut params, "NumMedia", &message.media_urls.len().to_string());
     for (number, url) in message.media_urls.iter().enumerate() {
         add(&mut params, &format!("MediaUrl{number}"), url);
-        add(
-            &mut params,
-            &format!("MediaContentType{number}"),
-            media_type(url),
-        );
+        add(&mut params, &format!("MediaContentType{number}"), media_type(url));
     }
     if has_geography {
         let from = Geography::of_number(&message.from);

@@ -61,20 +61,9 @@ pub fn start(carrier: &Arc<Carrier>, script: CallScript) -> Result<String, Start
 
     let abandoned_dial = script.abandoned_dial;
     let legs = SimLegs::new(carrier.clone(), script, sid.clone(), now, received);
-    let interpreter = Interpreter::new(
-        carrier.clone(),
-        account.clone(),
-        number.clone(),
-        sid.clone(),
-        legs,
-        abandoned_dial,
-    );
-    let aftermath = Aftermath {
-        carrier: carrier.clone(),
-        account,
-        number,
-        call_sid: sid.clone(),
-    };
+    let interpreter =
+        Interpreter::new(carrier.clone(), account.clone(), number.clone(), sid.clone(), legs, abandoned_dial);
+    let aftermath = Aftermath { carrier: carrier.clone(), account, number, call_sid: sid.clone() };
     carrier.spawn(async move {
         let remains = interpreter.run().await;
         aftermath.settle(remains).await;
@@ -110,8 +99,7 @@ impl Aftermath {
                     self.deliver_recording(&mut webhooks, &finished).await;
                 }
                 Delivery::Transcription(recording_sid, wanted) => {
-                    self.deliver_transcription(&mut webhooks, &recording_sid, wanted)
-                        .await;
+                    self.deliver_transcription(&mut webhooks, &recording_sid, wanted).await;
                 }
             }
         }
@@ -187,15 +175,9 @@ impl Aftermath {
         deliveries
     }
 
-    fn delay_s(
-        &self,
-        sid: &str,
-        what: &str,
-        range: std::ops::RangeInclusive<u64>,
-    ) -> SignedDuration {
+    fn delay_s(&self, sid: &str, what: &str, range: std::ops::RangeInclusive<u64>) -> SignedDuration {
         let span = range.end() - range.start() + 1;
-        let seconds =
-            range.start() + seeded_hash(self.carrier.seed, &format!("{sid}{what}")) % span;
+        let seconds = range.start() + seeded_hash(self.carrier.seed, &format!("{sid}{what}")) % span;
         SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(0))
     }
 
@@ -206,11 +188,8 @@ impl Aftermath {
         let Some(callback) = &finished.callback else {
             return;
         };
-        let wanted = if recording.status == RecordingStatus::Absent {
-            callback.absent
-        } else {
-            callback.completed
-        };
+        let wanted =
+            if recording.status == RecordingStatus::Absent { callback.absent } else { callback.completed };
         if wanted {
             let url = self.recording_url(&recording.sid);
             webhooks.notify(callback.request(&recording, &url)).await;
@@ -221,13 +200,8 @@ impl Aftermath {
     fn complete_recording(&self, sid: &str) -> Option<Recording> {
         let mut state = self.carrier.state();
         let recording = state.recordings.find_mut(sid)?;
-        let absent =
-            recording.duration_s() == 0 || self.carrier.faults.take(CountedFault::RecordingAbsent);
-        recording.status = if absent {
-            RecordingStatus::Absent
-        } else {
-            RecordingStatus::Completed
-        };
+        let absent = recording.duration_s() == 0 || self.carrier.faults.take(CountedFault::RecordingAbsent);
+        recording.status = if absent { RecordingStatus::Absent } else { RecordingStatus::Completed };
         Some(recording.clone())
     }
 
@@ -244,10 +218,7 @@ impl Aftermath {
             return;
         }
         if !TRANSCRIBED_S.contains(&recording.duration_s()) {
-            let subject = Subject {
-                sid: Some(&self.call_sid),
-                leg_sid: None,
-            };
+            let subject = Subject { sid: Some(&self.call_sid), leg_sid: None };
             let text = "the recording is too short or too long to be transcribed";
             self.carrier.warn(subject, 13_617, text);
             return;
@@ -257,12 +228,8 @@ impl Aftermath {
             return;
         };
         let recording_url = self.recording_url(&recording.sid);
-        let transcription_url = format!(
-            "{}{}/Transcriptions/{}",
-            self.carrier.base_url,
-            self.account.path(),
-            transcription.sid
-        );
+        let transcription_url =
+            format!("{}{}/Transcriptions/{}", self.carrier.base_url, self.account.path(), transcription.sid);
         let params = {
             let state = self.carrier.state();
             let Some(call) = state.calls.find(&self.call_sid) else {
@@ -270,13 +237,7 @@ impl Aftermath {
             };
             callbacks::transcription(call, &transcription, &transcription_url, &recording_url)
         };
-        let request = Request {
-            hook: Hook::Transcription,
-            leg_sid: None,
-            url,
-            method: Method::Post,
-            params,
-        };
+        let request = Request { hook: Hook::Transcription, leg_sid: None, url, method: Method::Post, params };
         webhooks.notify(request).await;
     }
 

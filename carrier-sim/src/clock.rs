@@ -18,11 +18,7 @@ pub struct VirtualClock {
 impl VirtualClock {
     /// A clock that starts now. `scale` is in virtual seconds per real second.
     pub fn start(scale: f64) -> Self {
-        Self {
-            origin: Instant::now(),
-            epoch: Timestamp::now(),
-            scale,
-        }
+        Self { origin: Instant::now(), epoch: Timestamp::now(), scale }
     }
 
     /// The virtual time.
@@ -52,9 +48,7 @@ pub fn rfc2822(at: Timestamp) -> String {
 /// Whole seconds between two instants, to the nearest; never negative.
 pub fn whole_seconds(from: Timestamp, to: Timestamp) -> i64 {
     let milliseconds = to.duration_since(from).as_millis();
-    i64::try_from((milliseconds + 500) / 1000)
-        .unwrap_or(0)
-        .max(0)
+    i64::try_from((milliseconds + 500) / 1000).unwrap_or(0).max(0)
 }
 
 #[cfg(test)]

@@ -74,10 +74,7 @@ async fn put_stock(State(carrier): State<Arc<Carrier>>, Path(number): Path<Strin
     StatusCode::NO_CONTENT.into_response()
 }
 
-async fn start_call(
-    State(carrier): State<Arc<Carrier>>,
-    Json(script): Json<CallScript>,
-) -> Response {
+async fn start_call(State(carrier): State<Arc<Carrier>>, Json(script): Json<CallScript>) -> Response {
     match calls::start(&carrier, script) {
         Ok(sid) => (StatusCode::CREATED, Json(json!({"call_sid": sid}))).into_response(),
         Err(error_ @ StartError::Script(_)) => error(StatusCode::BAD_REQUEST, &error_.to_string()),
@@ -153,18 +150,13 @@ async fn get_call(
 fn call_view(carrier: &Carrier, state: &Records, sid: &str) -> Option<CallView> {
     let call = state.calls.find(sid)?;
     let settled = *call.settled.borrow();
-    let recordings: Vec<&Recording> = state
-        .recordings
-        .iter()
-        .filter(|recording| recording.call_sid == sid)
-        .collect();
+    let recordings: Vec<&Recording> =
+        state.recordings.iter().filter(|recording| recording.call_sid == sid).collect();
     let transcriptions = state
         .transcriptions
         .iter()
         .filter(|transcription| {
-            recordings
-                .iter()
-                .any(|recording| recording.sid == transcription.recording_sid)
+            recordings.iter().any(|recording| recording.sid == transcription.recording_sid)
         })
         .map(|transcription| {
             json!({"transcription_sid": transcription.sid, "status": transcription.status.word(),
@@ -184,12 +176,7 @@ fn call_view(carrier: &Carrier, state: &Records, sid: &str) -> Option<CallView> 
         started_at: call.started_at,
         ended_at: call.ended_at,
         duration_s: call.duration_s(),
-        legs: state
-            .calls
-            .iter()
-            .filter(|leg| leg.parent_sid.as_deref() == Some(sid))
-            .map(leg_view)
-            .collect(),
+        legs: state.calls.iter().filter(|leg| leg.parent_sid.as_deref() == Some(sid)).map(leg_view).collect(),
         recordings: recordings.into_iter().map(recording_view).collect(),
         transcriptions,
         warnings: warnings(&carrier.trace.list(Some(sid))),
@@ -247,17 +234,9 @@ async fn receive_message(
     State(carrier): State<Arc<Carrier>>,
     Json(message): Json<InboundMessage>,
 ) -> Response {
-    let InboundMessage {
-        from,
-        to,
-        body,
-        media_urls,
-    } = message;
+    let InboundMessage { from, to, body, media_urls } = message;
     if body.chars().count() > messages::BODY_CHARACTERS_MAX {
-        return error(
-            StatusCode::BAD_REQUEST,
-            "the body is longer than 1600 characters",
-        );
+        return error(StatusCode::BAD_REQUEST, "the body is longer than 1600 characters");
     }
     match messages::receive(&carrier, from, to, body, media_urls).await {
         Some(received) => (StatusCode::CREATED, Json(received)).into_response(),
@@ -290,20 +269,17 @@ async fn add_fault(State(carrier): State<Arc<Carrier>>, Json(fault): Json<NewFau
         NewFault::Callback(fault) => {
             let waits = fault.callback.wants_document();
             if waits && fault.action == FaultAction::SwapWithNext {
-                let text =
-                    "the carrier waits for the answer to this request: nothing can overtake it";
+                let text = "the carrier waits for the answer to this request: nothing can overtake it";
                 return error(StatusCode::BAD_REQUEST, text);
             }
             carrier.faults.add_callback(fault);
             return StatusCode::NO_CONTENT.into_response();
         }
         NewFault::Media404 { media_404 } => (CountedFault::Media404, media_404),
-        NewFault::RecordingAbsent { recording_absent } => {
-            (CountedFault::RecordingAbsent, recording_absent)
+        NewFault::RecordingAbsent { recording_absent } => (CountedFault::RecordingAbsent, recording_absent),
+        NewFault::TranscriptionFailed { transcription_failed } => {
+            (CountedFault::TranscriptionFailed, transcription_failed)
         }
-        NewFault::TranscriptionFailed {
-            transcription_failed,
-        } => (CountedFault::TranscriptionFailed, transcription_failed),
         NewFault::BuyRace { buy_race } => (CountedFault::BuyRace, buy_race),
     };
     carrier.faults.set(fault, count);
@@ -320,10 +296,7 @@ struct TraceQuery {
     message_sid: Option<String>,
 }
 
-async fn list_trace(
-    State(carrier): State<Arc<Carrier>>,
-    Query(query): Query<TraceQuery>,
-) -> Response {
+async fn list_trace(State(carrier): State<Arc<Carrier>>, Query(query): Query<TraceQuery>) -> Response {
     let sid = query.call_sid.or(query.message_sid);
     Json(json!({"entries": carrier.trace.list(sid.as_deref())})).into_response()
 }

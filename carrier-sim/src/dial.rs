@@ -99,11 +99,7 @@ impl<L: Legs> Interpreter<L> {
             self.warn(CALLER, 13_221, "the Dial has no number");
         }
         let called = &targets[..targets.len().min(TARGETS_MAX)];
-        let together = if dialing.dial.sequential {
-            1
-        } else {
-            TARGETS_MAX
-        };
+        let together = if dialing.dial.sequential { 1 } else { TARGETS_MAX };
         for group in called.chunks(together) {
             let first = dialing.legs.len();
             match self.ring(dialing, group, caller_id).await {
@@ -164,27 +160,17 @@ impl<L: Legs> Interpreter<L> {
         let now = self.legs.now();
         {
             let mut state = self.carrier.state();
-            let child = state.calls.find(&self.call_sid).map(|parent| {
-                parent.child(
-                    sid.clone(),
-                    caller_id.to_owned(),
-                    target.address.clone(),
-                    now,
-                )
-            });
+            let child = state
+                .calls
+                .find(&self.call_sid)
+                .map(|parent| parent.child(sid.clone(), caller_id.to_owned(), target.address.clone(), now));
             if let Some(child) = child {
                 state.calls.add(child);
             }
         }
         let leg = self.legs.place(&sid, &target.address, caller_id).await;
         self.leg_sids.push(sid);
-        dialing.legs.push(DialedLeg {
-            leg,
-            target,
-            sequence_number: 0,
-            answered_at: None,
-            ended: None,
-        });
+        dialing.legs.push(DialedLeg { leg, target, sequence_number: 0, answered_at: None, ended: None });
         let place = dialing.legs.len() - 1;
         self.report_step(dialing, place).await;
         if !is_callable(&target.address) {
@@ -281,9 +267,7 @@ impl<L: Legs> Interpreter<L> {
     async fn start_dial_recording(&mut self, dialing: &mut Dialing<'_>, dual: bool) {
         let callback = dialing.dial.recording_callback.as_ref();
         let source = RecordingSource::DialVerb;
-        let open = self
-            .open_recording(source, dual, callback, dialing.page)
-            .await;
+        let open = self.open_recording(source, dual, callback, dialing.page).await;
         dialing.recording = Some(open);
     }
 
@@ -332,11 +316,8 @@ impl<L: Legs> Interpreter<L> {
     /// The caller left before anybody was connected.
     async fn abandon(&mut self, dialing: &mut Dialing<'_>, first: usize) {
         dialing.caller_left = true;
-        self.set_final_status(if self.answered {
-            CallStatus::Completed
-        } else {
-            CallStatus::Canceled
-        });
+        self.progress.abandoned = true;
+        self.set_final_status(if self.answered { CallStatus::Completed } else { CallStatus::Canceled });
         for place in first..dialing.legs.len() {
             let status = match (dialing.legs[place].answered_at, self.abandoned_dial) {
                 (Some(_), _) => CallStatus::Completed,
@@ -375,9 +356,7 @@ impl<L: Legs> Interpreter<L> {
             .map(|recording| (recording, self.recording_url(&recording.sid)));
         let now = self.legs.now();
         let params = self.with_leg(dialed.leg, |call| {
-            let recording = recording
-                .as_ref()
-                .map(|(recording, url)| (*recording, url.as_str()));
+            let recording = recording.as_ref().map(|(recording, url)| (*recording, url.as_str()));
             callbacks::leg_status(call, sequence_number, now, recording)
         });
         let request = self.request(Hook::LegStatus, dialed.leg, link, dialing.page, params);
@@ -393,11 +372,7 @@ impl<L: Legs> Interpreter<L> {
         let abandoned = dialing.caller_left && !dialing.bridged;
         let silent = abandoned && self.abandoned_dial == AbandonedDial::None;
         let Some(action) = dialing.dial.action.as_ref().filter(|_| !silent) else {
-            return if dialing.caller_left {
-                Next::End(End::CallerLeft)
-            } else {
-                Next::Verb
-            };
+            return if dialing.caller_left { Next::End(End::CallerLeft) } else { Next::Verb };
         };
         match self.action_request(&dialing, action, status) {
             Some(request) => self.obey_if_present(request).await,
@@ -405,12 +380,7 @@ impl<L: Legs> Interpreter<L> {
         }
     }
 
-    fn action_request(
-        &self,
-        dialing: &Dialing<'_>,
-        action: &Link,
-        status: CallStatus,
-    ) -> Option<Request> {
+    fn action_request(&self, dialing: &Dialing<'_>, action: &Link, status: CallStatus) -> Option<Request> {
         let reported = dialing.reported.map(|place| &dialing.legs[place]);
         let recording = dialing.last_recording.as_ref();
         let report = DialReport {
@@ -435,15 +405,10 @@ impl Dialing<'_> {
 
     /// One word for all the legs: the best that happened.
     fn status(&self) -> CallStatus {
-        [
-            CallStatus::Completed,
-            CallStatus::NoAnswer,
-            CallStatus::Busy,
-            CallStatus::Canceled,
-        ]
-        .into_iter()
-        .find(|status| self.legs.iter().any(|dialed| dialed.ended == Some(*status)))
-        .unwrap_or(CallStatus::Failed)
+        [CallStatus::Completed, CallStatus::NoAnswer, CallStatus::Busy, CallStatus::Canceled]
+            .into_iter()
+            .find(|status| self.legs.iter().any(|dialed| dialed.ended == Some(*status)))
+            .unwrap_or(CallStatus::Failed)
     }
 }
 

@@ -198,9 +198,7 @@ impl Faults {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Pending> {
-        self.pending
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.pending.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -229,27 +227,16 @@ mod tests {
             count: 1,
         });
         assert_eq!(faults.take_callback(Hook::LegStatus, Some("ringing")), None);
-        assert_eq!(
-            faults.take_callback(Hook::CallStatus, Some("completed")),
-            None
-        );
-        assert_eq!(
-            faults.take_callback(Hook::LegStatus, Some("completed")),
-            Some(FaultAction::Drop)
-        );
-        assert_eq!(
-            faults.take_callback(Hook::LegStatus, Some("completed")),
-            None
-        );
+        assert_eq!(faults.take_callback(Hook::CallStatus, Some("completed")), None);
+        assert_eq!(faults.take_callback(Hook::LegStatus, Some("completed")), Some(FaultAction::Drop));
+        assert_eq!(faults.take_callback(Hook::LegStatus, Some("completed")), None);
     }
 
     #[test]
     fn a_counted_fault_runs_out() {
         let faults = Faults::default();
         faults.set(CountedFault::Media404, 2);
-        let happened: Vec<bool> = (0..3)
-            .map(|_| faults.take(CountedFault::Media404))
-            .collect();
+        let happened: Vec<bool> = (0..3).map(|_| faults.take(CountedFault::Media404)).collect();
         assert_eq!(happened, [true, true, false]);
     }
 }

@@ -131,12 +131,7 @@ pub trait Legs: Send {
     fn answer(&mut self) -> impl Future<Output = ()> + Send;
 
     /// Starts calling a number; what comes of it is told by `next_event`. `sid` is how the REST API names the leg.
-    fn place(
-        &mut self,
-        sid: &str,
-        number: &str,
-        caller_id: &str,
-    ) -> impl Future<Output = LegId> + Send;
+    fn place(&mut self, sid: &str, number: &str, caller_id: &str) -> impl Future<Output = LegId> + Send;
 
     /// The next step of the legs that were placed and have not ended; nothing when the deadline comes first.
     fn next_event(
@@ -159,11 +154,7 @@ pub trait Legs: Send {
     fn record(&mut self, rules: &RecordRules) -> impl Future<Output = Recorded> + Send;
 
     /// Lets the caller and a leg talk.
-    fn bridge(
-        &mut self,
-        callee: LegId,
-        limit: SignedDuration,
-    ) -> impl Future<Output = BridgeEnd> + Send;
+    fn bridge(&mut self, callee: LegId, limit: SignedDuration) -> impl Future<Output = BridgeEnd> + Send;
 
     /// Starts recording the whole call from here.
     fn start_recording(&mut self) -> RecordingHandle;

@@ -68,19 +68,10 @@ impl Sound {
         let clip = |at: u64| at.saturating_sub(start_ms).min(length_ms);
         let bursts = bursts
             .iter()
-            .map(|burst| Burst {
-                start_ms: clip(burst.start_ms),
-                end_ms: clip(burst.end_ms),
-                ..*burst
-            })
+            .map(|burst| Burst { start_ms: clip(burst.start_ms), end_ms: clip(burst.end_ms), ..*burst })
             .filter(|burst| burst.start_ms < burst.end_ms)
             .collect();
-        Self {
-            channels,
-            seconds,
-            bursts,
-            seed,
-        }
+        Self { channels, seconds, bursts, seed }
     }
 
     fn is_talk(&self, channel: u8, at_ms: u64) -> bool {
@@ -110,11 +101,7 @@ impl MediaFile {
         if channels == 1 {
             sound.channels = 1;
         }
-        Self {
-            sound,
-            format,
-            channels,
-        }
+        Self { sound, format, channels }
     }
 
     /// Of the whole file.
@@ -211,11 +198,7 @@ fn bursts(start_ms: u64, end_ms: u64, turn: impl Fn(u64) -> (u8, u64, u64)) -> V
         if at >= end_ms {
             break;
         }
-        bursts.push(Burst {
-            channel,
-            start_ms: at,
-            end_ms: (at + length_ms).min(end_ms),
-        });
+        bursts.push(Burst { channel, start_ms: at, end_ms: (at + length_ms).min(end_ms) });
         at += length_ms + pause_ms;
     }
     bursts
@@ -225,9 +208,7 @@ fn bursts(start_ms: u64, end_ms: u64, turn: impl Fn(u64) -> (u8, u64, u64)) -> V
 pub fn play_length_ms(content_type: &str, body: &[u8]) -> u64 {
     let bytes = body.len() as u64;
     let word = |at: usize| {
-        body.get(at..at + 4)
-            .and_then(|bytes| bytes.try_into().ok())
-            .map_or(0, u32::from_le_bytes)
+        body.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes)
     };
     if body.starts_with(b"RIFF") {
         let bytes_per_second = u64::from(word(28)).max(1);
@@ -242,22 +223,11 @@ pub fn play_length_ms(content_type: &str, body: &[u8]) -> u64 {
 }
 
 fn mp3_kilobits(body: &[u8]) -> Option<u32> {
-    const MPEG1: [u32; 15] = [
-        0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320,
-    ];
+    const MPEG1: [u32; 15] = [0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320];
     const MPEG2: [u32; 15] = [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160];
-    let frame = body
-        .windows(3)
-        .find(|bytes| bytes[0] == 0xff && bytes[1] & 0xe6 == 0xe2)?;
-    let table = if frame[1] & 0x18 == 0x18 {
-        MPEG1
-    } else {
-        MPEG2
-    };
-    table
-        .get(usize::from(frame[2] >> 4))
-        .copied()
-        .filter(|rate| *rate > 0)
+    let frame = body.windows(3).find(|bytes| bytes[0] == 0xff && bytes[1] & 0xe6 == 0xe2)?;
+    let table = if frame[1] & 0x18 == 0x18 { MPEG1 } else { MPEG2 };
+    table.get(usize::from(frame[2] >> 4)).copied().filter(|rate| *rate > 0)
 }
 
 /// Sync, MPEG-2.5, Layer III, no CRC; 32 kbit/s at 8 kHz; stereo or mono. The side information that follows is all zero:
@@ -309,13 +279,8 @@ mod tests {
         for burst in &sound.bursts {
             let middle = (burst.start_ms + burst.end_ms) / 2 * 8;
             let window = file.read(58 + middle * 2..58 + (middle + 80) * 2);
-            let loud = |offset: usize| {
-                window
-                    .iter()
-                    .skip(offset)
-                    .step_by(2)
-                    .any(|byte| *byte != MULAW_SILENCE)
-            };
+            let loud =
+                |offset: usize| window.iter().skip(offset).step_by(2).any(|byte| *byte != MULAW_SILENCE);
             assert!(loud(usize::from(burst.channel) - 1), "{burst:?}");
             assert!(!loud(2 - usize::from(burst.channel)), "{burst:?}");
         }
@@ -345,49 +310,23 @@ mod tests {
     #[test]
     fn cutting_moves_and_clips_the_bursts() {
         let talk = [
-            Burst {
-                channel: 1,
-                start_ms: 500,
-                end_ms: 2500,
-            },
-            Burst {
-                channel: 2,
-                start_ms: 2600,
-                end_ms: 9000,
-            },
-            Burst {
-                channel: 1,
-                start_ms: 9100,
-                end_ms: 9900,
-            },
+            Burst { channel: 1, start_ms: 500, end_ms: 2500 },
+            Burst { channel: 2, start_ms: 2600, end_ms: 9000 },
+            Burst { channel: 1, start_ms: 9100, end_ms: 9900 },
         ];
         let cut = Sound::cut(2, 4, 1000, &talk, 0);
         assert_eq!(
             cut.bursts,
             [
-                Burst {
-                    channel: 1,
-                    start_ms: 0,
-                    end_ms: 1500
-                },
-                Burst {
-                    channel: 2,
-                    start_ms: 1600,
-                    end_ms: 4000
-                },
+                Burst { channel: 1, start_ms: 0, end_ms: 1500 },
+                Burst { channel: 2, start_ms: 1600, end_ms: 4000 },
             ]
         );
     }
 
     #[test]
     fn mulaw_matches_g711() {
-        for (linear, code) in [
-            (0, 0xff),
-            (-1, 0x7f),
-            (32_635, 0x80),
-            (-32_635, 0x00),
-            (1000, 0xce),
-        ] {
+        for (linear, code) in [(0, 0xff), (-1, 0x7f), (32_635, 0x80), (-32_635, 0x00), (1000, 0xce)] {
             assert_eq!(mulaw(linear), code, "{linear}");
         }
     }

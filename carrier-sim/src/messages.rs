@@ -80,11 +80,7 @@ pub fn send(
     direction: MessageDirection,
 ) -> Result<Message, Refused> {
     check(carrier, account, &outgoing)?;
-    let kind = if outgoing.media_urls.is_empty() {
-        SidKind::Message
-    } else {
-        SidKind::MediaMessage
-    };
+    let kind = if outgoing.media_urls.is_empty() { SidKind::Message } else { SidKind::MediaMessage };
     let now = carrier.clock.now();
     let message = Message {
         sid: carrier.sids.next(kind, account.kind),
@@ -101,11 +97,7 @@ pub fn send(
         updated_at: now,
     };
     carrier.state().messages.add(message.clone());
-    carrier.spawn(deliver(
-        carrier.clone(),
-        account.clone(),
-        message.sid.clone(),
-    ));
+    carrier.spawn(deliver(carrier.clone(), account.clone(), message.sid.clone()));
     Ok(message)
 }
 
@@ -129,15 +121,9 @@ fn check(carrier: &Carrier, account: &Account, outgoing: &Outgoing) -> Result<()
         );
         return refuse(21_606, text);
     }
-    let opt_out = OptOut {
-        person: to.clone(),
-        number: from.clone(),
-    };
+    let opt_out = OptOut { person: to.clone(), number: from.clone() };
     if state.opt_outs.contains(&opt_out) {
-        return refuse(
-            21_610,
-            "Attempt to send to unsubscribed recipient".to_owned(),
-        );
+        return refuse(21_610, "Attempt to send to unsubscribed recipient".to_owned());
     }
     Ok(())
 }
@@ -195,11 +181,7 @@ pub async fn receive(
         (number, account)
     };
     let now = carrier.clock.now();
-    let kind = if media_urls.is_empty() {
-        SidKind::Message
-    } else {
-        SidKind::MediaMessage
-    };
+    let kind = if media_urls.is_empty() { SidKind::Message } else { SidKind::MediaMessage };
     let message = Message {
         sid: carrier.sids.next(kind, account.kind),
         account_sid: account.sid.clone(),
@@ -237,11 +219,8 @@ struct Conversation {
 
 impl Conversation {
     async fn run(&mut self) -> Received {
-        let mut received = Received {
-            message_sid: self.message.sid.clone(),
-            webhook: None,
-            replies: Vec::new(),
-        };
+        let mut received =
+            Received { message_sid: self.message.sid.clone(), webhook: None, replies: Vec::new() };
         let segments = segment_count(&self.message.body);
         let has_geography = self.account.kind.has_geography();
         let params = callbacks::message(&self.message, segments, has_geography);
@@ -254,19 +233,13 @@ impl Conversation {
                     for reply in document.messages {
                         received.replies.push(self.reply(reply, &url));
                     }
-                    next = (document.redirect)
-                        .and_then(|link| redirect_request(&link, &url, params.clone()));
+                    next = (document.redirect).and_then(|link| redirect_request(&link, &url, params.clone()));
                 }
                 Err(code) if may_fall_back => {
                     let mut params = params.clone();
                     callbacks::add(&mut params, "ErrorCode", &code.to_string());
                     let hook = Hook::MessageFallback;
-                    next = self.message_request(
-                        hook,
-                        "sms_fallback_url",
-                        "sms_fallback_method",
-                        &params,
-                    );
+                    next = self.message_request(hook, "sms_fallback_url", "sms_fallback_method", &params);
                 }
                 Err(_code) => {}
             }
@@ -275,13 +248,7 @@ impl Conversation {
         received
     }
 
-    fn message_request(
-        &self,
-        hook: Hook,
-        url: &str,
-        method: &str,
-        params: &Params,
-    ) -> Option<Request> {
+    fn message_request(&self, hook: Hook, url: &str, method: &str, params: &Params) -> Option<Request> {
         Some(Request {
             hook,
             leg_sid: None,
@@ -354,10 +321,7 @@ impl Conversation {
     }
 
     fn warn(&self, code: u32, text: &str) {
-        let subject = Subject {
-            sid: Some(&self.message.sid),
-            leg_sid: None,
-        };
+        let subject = Subject { sid: Some(&self.message.sid), leg_sid: None };
         self.carrier.warn(subject, code, text);
     }
 }
@@ -374,10 +338,7 @@ fn redirect_request(link: &Link, document_url: &str, params: Params) -> Option<R
 
 /// The keywords every carrier obeys by itself.
 fn note_opt_out(carrier: &Carrier, message: &Message) {
-    let opt_out = OptOut {
-        person: message.from.clone(),
-        number: message.to.clone(),
-    };
+    let opt_out = OptOut { person: message.from.clone(), number: message.to.clone() };
     match message.body.trim().to_ascii_uppercase().as_str() {
         "STOP" | "STOPALL" | "UNSUBSCRIBE" | "CANCEL" | "END" | "QUIT" => {
             carrier.state().opt_outs.insert(opt_out);
@@ -397,11 +358,7 @@ pub fn segment_count(body: &str) -> usize {
         Some(septets) => (septets, 160, 153),
         None => (body.encode_utf16().count(), 70, 67),
     };
-    if units <= single {
-        1
-    } else {
-        units.div_ceil(each)
-    }
+    if units <= single { 1 } else { units.div_ceil(each) }
 }
 
 /// One for the basic alphabet, two for its extension, nothing for what is in neither.

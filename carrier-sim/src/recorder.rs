@@ -82,8 +82,7 @@ impl<L: Legs> Interpreter<L> {
     /// Starts the recording of a Record verb.
     pub(crate) async fn open_voicemail(&mut self, record: &Record, page: &Page) -> OpenRecording {
         let callback = record.recording_callback.as_ref();
-        self.add_recording(RecordingSource::RecordVerb, false, callback, page)
-            .await
+        self.add_recording(RecordingSource::RecordVerb, false, callback, page).await
     }
 
     /// Ends it. Nothing when there was nothing to hear.
@@ -107,11 +106,7 @@ impl<L: Legs> Interpreter<L> {
             callback_url: callback_url.and_then(|url| resolve(&page.url, url)),
             text: recorded.transcript.unwrap_or_default(),
         });
-        self.recordings.push(FinishedRecording {
-            sid: open.sid,
-            callback: open.callback,
-            transcription,
-        });
+        self.recordings.push(FinishedRecording { sid: open.sid, callback: open.callback, transcription });
         (recording.duration_s() > 0).then_some(recording)
     }
 
@@ -147,10 +142,7 @@ impl<L: Legs> Interpreter<L> {
         callback: Option<&RecordingCallback>,
         page: &Page,
     ) -> OpenRecording {
-        let sid = self
-            .carrier
-            .sids
-            .next(SidKind::Recording, self.account.kind);
+        let sid = self.carrier.sids.next(SidKind::Recording, self.account.kind);
         let recording = Recording {
             sid: sid.clone(),
             account_sid: self.account.sid.clone(),
@@ -176,12 +168,7 @@ impl<L: Legs> Interpreter<L> {
             let request = callback.request(&recording, &url);
             self.webhooks.notify(request).await;
         }
-        OpenRecording {
-            sid,
-            handle: None,
-            dual,
-            callback,
-        }
+        OpenRecording { sid, handle: None, dual, callback }
     }
 }
 

@@ -189,10 +189,7 @@ pub enum MessageStatus {
 impl IncomingPhoneNumber {
     /// A setting that is not empty.
     pub fn find_setting(&self, name: &str) -> Option<&str> {
-        self.settings
-            .get(name)
-            .map(String::as_str)
-            .filter(|value| !value.is_empty())
+        self.settings.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 }
 
@@ -205,10 +202,7 @@ impl Call {
         script: &CallScript,
         now: Timestamp,
     ) -> Self {
-        let from_geography = script
-            .caller
-            .find_geography()
-            .or_else(|| Geography::of_number(&script.from));
+        let from_geography = script.caller.find_geography().or_else(|| Geography::of_number(&script.from));
         let caller_name = script.caller.name.clone();
         let wants_name = number.find_setting("voice_caller_id_lookup") == Some("true");
         Self {
@@ -292,10 +286,7 @@ impl Geography {
                 zip: area.postal_code.to_owned(),
                 country: area.country.to_owned(),
             },
-            None => Self {
-                country: "US".to_owned(),
-                ..Self::default()
-            },
+            None => Self { country: "US".to_owned(), ..Self::default() },
         })
     }
 }

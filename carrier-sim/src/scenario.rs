@@ -132,11 +132,7 @@ impl OneOrMany {
             Self::One(text) => std::slice::from_ref(text),
             Self::Many(texts) => texts.as_slice(),
         };
-        texts
-            .iter()
-            .filter(|text| !text.is_empty())
-            .cloned()
-            .collect()
+        texts.iter().filter(|text| !text.is_empty()).cloned().collect()
     }
 }
 
@@ -170,10 +166,7 @@ impl Destination {
             Some("0103" | "0104") => DestinationOutcome::NoAnswer,
             _answers => DestinationOutcome::Answer,
         };
-        Self {
-            outcome,
-            ..Self::default()
-        }
+        Self { outcome, ..Self::default() }
     }
 }
 
@@ -183,10 +176,7 @@ impl CallScript {
         let destinations = self.destination.iter().chain(self.destinations.values());
         destinations
             .flat_map(|destination| {
-                [
-                    ("answer_after_s", destination.answer_after_s),
-                    ("talk_s", destination.talk_s),
-                ]
+                [("answer_after_s", destination.answer_after_s), ("talk_s", destination.talk_s)]
             })
             .chain([
                 ("hangup_after_s", self.hangup_after_s.unwrap_or(0.0)),

@@ -37,10 +37,7 @@ impl Drop for Running {
 
 /// Starts a carrier inside this process.
 pub async fn start(args: &Args) -> anyhow::Result<Running> {
-    anyhow::ensure!(
-        scale_is_valid(args.scale),
-        "the scale must be above 0 and up to {SCALE_MAX}"
-    );
+    anyhow::ensure!(scale_is_valid(args.scale), "the scale must be above 0 and up to {SCALE_MAX}");
     let rest_listener = listen(args.listen).await?;
     let control_listener = listen(args.control).await?;
     let listen = rest_listener.local_addr()?;
@@ -59,21 +56,14 @@ pub async fn start(args: &Args) -> anyhow::Result<Running> {
         serve(rest_listener, rest::router(carrier.clone())),
         serve(control_listener, control::router(carrier.clone())),
     ];
-    Ok(Running {
-        listen,
-        control,
-        carrier,
-        servers,
-    })
+    Ok(Running { listen, control, carrier, servers })
 }
 
 /// Runs a carrier until it is told to end.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let running = start(&args).await?;
-    let line = format!(
-        "carrier-sim listening on http://{} control http://{}",
-        running.listen, running.control
-    );
+    let line =
+        format!("carrier-sim listening on http://{} control http://{}", running.listen, running.control);
     // Not println: a parent that has stopped reading is no reason to panic.
     let mut stdout = std::io::stdout();
     let _parent_may_be_gone = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
@@ -87,9 +77,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("listening on {address}"))
+    TcpListener::bind(address).await.with_context(|| format!("listening on {address}"))
 }
 
 fn serve(listener: TcpListener, router: axum::Router) -> AbortHandle {

@@ -38,9 +38,7 @@ pub struct Sids {
 impl Sids {
     /// The same seed gives the same identifiers in the same order.
     pub fn seeded(seed: u64) -> Self {
-        Self {
-            state: AtomicU64::new(seed),
-        }
+        Self { state: AtomicU64::new(seed) }
     }
 
     /// A new identifier of an account's dialect.
@@ -65,8 +63,7 @@ impl Sids {
 
 /// A number that depends on nothing but the seed and a text: the delay of a recording, the pitch of a voice.
 pub fn seeded_hash(seed: u64, text: &str) -> u64 {
-    text.bytes()
-        .fold(mix(seed), |hash, byte| mix(hash ^ u64::from(byte)))
+    text.bytes().fold(mix(seed), |hash, byte| mix(hash ^ u64::from(byte)))
 }
 
 const GOLDEN_GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -39,10 +39,7 @@ mod tests {
     const TOKEN: &str = "12345";
 
     fn form(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-        pairs
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect()
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
     fn call_form() -> Vec<(String, String)> {
@@ -61,30 +58,12 @@ mod tests {
         let with_port = |port| format!("mycompany.com:{port}/myapp.php?foo=1&bar=2");
         for (url, signature) in [
             (format!("https://{page}"), "RSOYDt4T1cUTdK1PDd93/VVr8B8="),
-            (
-                format!("https://{}", with_port(443)),
-                "kvajT1Ptam85bY51eRf/AJRuM3w=",
-            ),
-            (
-                format!("http://{}", with_port(80)),
-                "0ZXoZLH/DfblKGATFgpif+LLRf4=",
-            ),
-            (
-                format!("http://{}", with_port(1234)),
-                "Zmvh+3yNM1Phv2jhDCwEM3q5ebU=",
-            ),
-            (
-                format!("https://user:pass@{page}"),
-                "CukzLTc1tT5dXEDIHm/tKBanW10=",
-            ),
-            (
-                format!("https://user@{page}"),
-                "2YRLlVAflCqxaNicjMpJcSTgzSs=",
-            ),
-            (
-                format!("https://{page}#rc=2"),
-                "RSOYDt4T1cUTdK1PDd93/VVr8B8=",
-            ),
+            (format!("https://{}", with_port(443)), "kvajT1Ptam85bY51eRf/AJRuM3w="),
+            (format!("http://{}", with_port(80)), "0ZXoZLH/DfblKGATFgpif+LLRf4="),
+            (format!("http://{}", with_port(1234)), "Zmvh+3yNM1Phv2jhDCwEM3q5ebU="),
+            (format!("https://user:pass@{page}"), "CukzLTc1tT5dXEDIHm/tKBanW10="),
+            (format!("https://user@{page}"), "2YRLlVAflCqxaNicjMpJcSTgzSs="),
+            (format!("https://{page}#rc=2"), "RSOYDt4T1cUTdK1PDd93/VVr8B8="),
         ] {
             assert_eq!(sign(TOKEN, &url, &call_form()), signature, "{url}");
         }
@@ -96,11 +75,7 @@ mod tests {
         for digits in [["5678", "1234", "1234"], ["1234", "5678", "1234"]] {
             let mut fields = form(&[("Sid", "CA123"), ("SidAccount", "AC123")]);
             fields.extend(digits.map(|value| ("Digits".to_owned(), value.to_owned())));
-            assert_eq!(
-                sign(TOKEN, url, &fields),
-                "IK+Dwps556ElfBT0I3Rgjkr1wJU=",
-                "{digits:?}"
-            );
+            assert_eq!(sign(TOKEN, url, &fields), "IK+Dwps556ElfBT0I3Rgjkr1wJU=", "{digits:?}");
         }
     }
 
@@ -109,14 +84,8 @@ mod tests {
         let hash = "0a1ff7634d9ab3b95db5c9a2dfe9416e41502b283a80c7cf19632632f96e6620";
         let page = "https://mycompany.com/myapp.php";
         for (url, signature) in [
-            (
-                format!("{page}?foo=1&bar=2&bodySHA256={hash}"),
-                "a9nBmqA0ju/hNViExpshrM61xv4=",
-            ),
-            (
-                format!("{page}?bodySHA256={hash}"),
-                "y77kIzt2vzLz71DgmJGsen2scGs=",
-            ),
+            (format!("{page}?foo=1&bar=2&bodySHA256={hash}"), "a9nBmqA0ju/hNViExpshrM61xv4="),
+            (format!("{page}?bodySHA256={hash}"), "y77kIzt2vzLz71DgmJGsen2scGs="),
         ] {
             assert_eq!(sign(TOKEN, &url, &[]), signature, "{url}");
         }

@@ -153,10 +153,7 @@ impl SimLegs {
             self.caller_left = true;
         }
         let at_ms = self.at_ms;
-        let named = self
-            .callees
-            .iter_mut()
-            .find(|callee| callee.sid == command.leg_sid && callee.present);
+        let named = self.callees.iter_mut().find(|callee| callee.sid == command.leg_sid && callee.present);
         if let Some(callee) = named {
             callee.present = false;
             callee.plan = VecDeque::from([(at_ms, Step::End(Ending::HungUp))]);
@@ -174,11 +171,7 @@ impl SimLegs {
         {
             return Some(Reply::Keys(keys));
         }
-        let words = if rules.speech {
-            self.caller_says.pop_front()
-        } else {
-            None
-        };
+        let words = if rules.speech { self.caller_says.pop_front() } else { None };
         words.map(Reply::Words)
     }
 
@@ -194,20 +187,10 @@ impl SimLegs {
             }
         };
         let max_ms = unsigned(rules.max_length);
-        if max_ms < end.0 {
-            (max_ms, RecordEnd::MaxLength)
-        } else {
-            end
-        }
+        if max_ms < end.0 { (max_ms, RecordEnd::MaxLength) } else { end }
     }
 
-    fn recorded(
-        &self,
-        started_at: Timestamp,
-        start_ms: u64,
-        end: RecordEnd,
-        trim_silence: bool,
-    ) -> Recorded {
+    fn recorded(&self, started_at: Timestamp, start_ms: u64, end: RecordEnd, trim_silence: bool) -> Recorded {
         let said_ms = milliseconds(self.script.voicemail.seconds);
         let mut length_ms = self.at_ms - start_ms;
         if trim_silence && end == RecordEnd::Silence {
@@ -270,10 +253,7 @@ impl Legs for SimLegs {
             whisper_keys: destination.whisper_keys.texts().into(),
             destination,
             present: true,
-            plan: plan
-                .into_iter()
-                .map(|(after_ms, step)| (placed_ms + after_ms, step))
-                .collect(),
+            plan: plan.into_iter().map(|(after_ms, step)| (placed_ms + after_ms, step)).collect(),
         });
         LegId(self.callees.len())
     }
@@ -312,12 +292,7 @@ impl Legs for SimLegs {
         self.pass(self.at_ms + length_ms(audio), leg).await
     }
 
-    async fn collect(
-        &mut self,
-        leg: LegId,
-        prompts: &[Audio],
-        rules: &CollectRules,
-    ) -> Result<Heard, Gone> {
+    async fn collect(&mut self, leg: LegId, prompts: &[Audio], rules: &CollectRules) -> Result<Heard, Gone> {
         let prompts_ms: u64 = prompts.iter().map(length_ms).sum();
         let timeout_ms = unsigned(rules.timeout);
         self.pass(self.at_ms + prompts_ms, leg).await?;
@@ -337,11 +312,7 @@ impl Legs for SimLegs {
                 if !finished {
                     self.pass(self.at_ms + timeout_ms, leg).await?;
                 }
-                Ok(if digits.is_empty() {
-                    Heard::Nothing
-                } else {
-                    Heard::Digits(digits)
-                })
+                Ok(if digits.is_empty() { Heard::Nothing } else { Heard::Digits(digits) })
             }
         }
     }
@@ -373,8 +344,7 @@ impl Legs for SimLegs {
         let limit_ms = start_ms + unsigned(limit);
         let ended = self.pass(talk_end_ms.min(limit_ms), callee).await;
         let seed = self.seed ^ start_ms;
-        self.bursts
-            .extend(media::conversation(start_ms, self.at_ms, seed));
+        self.bursts.extend(media::conversation(start_ms, self.at_ms, seed));
         match ended {
             Err(Gone(CALLER)) => BridgeEnd::CallerLeft,
             Err(Gone(_callee)) => BridgeEnd::CalleeLeft,
@@ -421,9 +391,7 @@ fn press(keys: &str, rules: &CollectRules) -> (String, bool) {
             return (digits, true);
         }
         digits.push(key);
-        let wanted = rules
-            .num_digits
-            .and_then(|count| usize::try_from(count).ok());
+        let wanted = rules.num_digits.and_then(|count| usize::try_from(count).ok());
         if wanted == Some(digits.len()) {
             return (digits, true);
         }

@@ -63,12 +63,7 @@ pub struct OptOut {
 
 impl Carrier {
     /// A carrier with one account.
-    pub fn new(
-        clock: VirtualClock,
-        seed: u64,
-        base_url: String,
-        account: Account,
-    ) -> reqwest::Result<Self> {
+    pub fn new(clock: VirtualClock, seed: u64, base_url: String, account: Account) -> reqwest::Result<Self> {
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
@@ -130,15 +125,12 @@ impl Carrier {
 impl State {
     /// A number somebody owns.
     pub fn find_number(&self, phone_number: &str) -> Option<&IncomingPhoneNumber> {
-        self.numbers
-            .iter()
-            .find(|number| number.phone_number == phone_number)
+        self.numbers.iter().find(|number| number.phone_number == phone_number)
     }
 
     /// Whether an account owns a number.
     pub fn owns(&self, account_sid: &str, phone_number: &str) -> bool {
-        self.find_number(phone_number)
-            .is_some_and(|number| number.account_sid == account_sid)
+        self.find_number(phone_number).is_some_and(|number| number.account_sid == account_sid)
     }
 }
 
@@ -152,11 +144,7 @@ pub struct Shelf<T> {
 
 impl<T> Default for Shelf<T> {
     fn default() -> Self {
-        Self {
-            by_number: BTreeMap::new(),
-            numbers: HashMap::new(),
-            next_number: 0,
-        }
+        Self { by_number: BTreeMap::new(), numbers: HashMap::new(), next_number: 0 }
     }
 }
 
@@ -173,8 +161,7 @@ impl<T: Shelved> Shelf<T> {
                 self.remove(&sid);
             }
         }
-        self.numbers
-            .insert(record.sid().to_owned(), self.next_number);
+        self.numbers.insert(record.sid().to_owned(), self.next_number);
         self.by_number.insert(self.next_number, record);
         self.next_number += 1;
     }

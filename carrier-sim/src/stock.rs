@@ -67,11 +67,7 @@ pub fn search(
         .into_iter()
         .filter(move |(code, _)| wanted_code.as_deref().is_none_or(|wanted| wanted == *code))
         .flat_map(move |(code, area)| lines(code, number_type, area))
-        .filter(move |number| {
-            pattern
-                .as_ref()
-                .is_none_or(|pattern| pattern.is_in(&number.phone_number))
-        })
+        .filter(move |number| pattern.as_ref().is_none_or(|pattern| pattern.is_in(&number.phone_number)))
 }
 
 /// A number of the stock, whoever owns it.
@@ -88,13 +84,11 @@ pub fn find(phone_number: &str) -> Option<StockNumber> {
             area: Some(area),
         });
     }
-    TOLL_FREE_CODES
-        .contains(&&national[..3])
-        .then(|| StockNumber {
-            phone_number: phone_number.to_owned(),
-            number_type: NumberType::TollFree,
-            area: None,
-        })
+    TOLL_FREE_CODES.contains(&&national[..3]).then(|| StockNumber {
+        phone_number: phone_number.to_owned(),
+        number_type: NumberType::TollFree,
+        area: None,
+    })
 }
 
 /// Where a number of the numbering plan is, as far as the table knows.
@@ -121,12 +115,7 @@ pub fn is_nanp(phone_number: &str) -> bool {
 pub fn friendly_name(phone_number: &str) -> String {
     match phone_number.strip_prefix("+1") {
         Some(national) if is_nanp(phone_number) => {
-            format!(
-                "({}) {}-{}",
-                &national[..3],
-                &national[3..6],
-                &national[6..]
-            )
+            format!("({}) {}-{}", &national[..3], &national[3..6], &national[6..])
         }
         Some(_) | None => phone_number.to_owned(),
     }
@@ -135,9 +124,7 @@ pub fn friendly_name(phone_number: &str) -> String {
 impl StockQuery {
     fn admits_area(&self, area: &Area) -> bool {
         let fits = |wanted: &Option<String>, value: &str| {
-            wanted
-                .as_deref()
-                .is_none_or(|wanted| wanted.eq_ignore_ascii_case(value))
+            wanted.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(value))
         };
         fits(&self.region, area.region)
             && fits(&self.locality, area.city)
@@ -187,10 +174,7 @@ impl Pattern {
         }
         let digits = phone_number.trim_start_matches('+').as_bytes();
         digits.windows(self.0.len()).any(|window| {
-            window
-                .iter()
-                .zip(&self.0)
-                .all(|(digit, wanted)| wanted.is_none_or(|wanted| wanted == *digit))
+            window.iter().zip(&self.0).all(|(digit, wanted)| wanted.is_none_or(|wanted| wanted == *digit))
         })
     }
 }
@@ -201,13 +185,7 @@ const fn area(
     region: &'static str,
     postal_code: &'static str,
 ) -> Area {
-    Area {
-        code,
-        city,
-        region,
-        postal_code,
-        country: "US",
-    }
+    Area { code, city, region, postal_code, country: "US" }
 }
 
 const fn canada(
@@ -216,13 +194,7 @@ const fn canada(
     region: &'static str,
     postal_code: &'static str,
 ) -> Area {
-    Area {
-        code,
-        city,
-        region,
-        postal_code,
-        country: "CA",
-    }
+    Area { code, city, region, postal_code, country: "CA" }
 }
 
 /// One well-known city per area code; the postal code is one of that city's.
@@ -296,10 +268,7 @@ mod tests {
     use super::*;
 
     fn query(area_code: &str) -> StockQuery {
-        StockQuery {
-            area_code: Some(area_code.to_owned()),
-            ..StockQuery::default()
-        }
+        StockQuery { area_code: Some(area_code.to_owned()), ..StockQuery::default() }
     }
 
     #[test]
@@ -333,20 +302,13 @@ mod tests {
             ("+12705550142", true),
             ("0143", false),
         ] {
-            assert_eq!(
-                Pattern::parse(pattern).is_in("+12705550142"),
-                found,
-                "{pattern}"
-            );
+            assert_eq!(Pattern::parse(pattern).is_in("+12705550142"), found, "{pattern}");
         }
     }
 
     #[test]
     fn find_knows_exactly_the_stock() {
-        assert_eq!(
-            find("+18885550107").unwrap().number_type,
-            NumberType::TollFree
-        );
+        assert_eq!(find("+18885550107").unwrap().number_type, NumberType::TollFree);
         assert_eq!(find("+12705550107").unwrap().number_type, NumberType::Local);
         for stranger in ["+12702822733", "+19995550107", "anonymous", "+1270555010x"] {
             assert_eq!(find(stranger), None, "{stranger}");

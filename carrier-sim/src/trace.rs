@@ -36,13 +36,7 @@ pub enum Happening {
     /// The carrier asked the customer's server.
     Webhook(WebhookExchange),
     /// The customer asked the REST API.
-    Rest {
-        method: String,
-        url: String,
-        params: Vec<(String, String)>,
-        status: u16,
-        body: String,
-    },
+    Rest { method: String, url: String, params: Vec<(String, String)>, status: u16, body: String },
     /// A TwiML verb began.
     Verb { verb: String },
     /// Something a real carrier would put into its error log, with its error code.
@@ -97,10 +91,7 @@ impl Trace {
             number: entries.0,
             at,
             subject_sid: subject.sid.map(str::to_owned),
-            leg_sid: subject
-                .leg_sid
-                .filter(|leg| Some(*leg) != subject.sid)
-                .map(str::to_owned),
+            leg_sid: subject.leg_sid.filter(|leg| Some(*leg) != subject.sid).map(str::to_owned),
             happening,
         };
         if entries.1.len() == ENTRIES_MAX {
@@ -116,8 +107,7 @@ impl Trace {
             .iter()
             .filter(|entry| {
                 subject_sid.is_none_or(|sid| {
-                    entry.subject_sid.as_deref() == Some(sid)
-                        || entry.leg_sid.as_deref() == Some(sid)
+                    entry.subject_sid.as_deref() == Some(sid) || entry.leg_sid.as_deref() == Some(sid)
                 })
             })
             .cloned()
@@ -130,9 +120,7 @@ impl Trace {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, (u64, VecDeque<TraceEntry>)> {
-        self.entries
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.entries.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -151,13 +139,8 @@ mod tests {
     use super::*;
 
     fn verb(trace: &Trace, sid: &str) {
-        let subject = Subject {
-            sid: Some(sid),
-            leg_sid: Some(sid),
-        };
-        let happening = Happening::Verb {
-            verb: "Say".to_owned(),
-        };
+        let subject = Subject { sid: Some(sid), leg_sid: Some(sid) };
+        let happening = Happening::Verb { verb: "Say".to_owned() };
         trace.record(Timestamp::UNIX_EPOCH, subject, happening);
     }
 

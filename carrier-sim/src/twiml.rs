@@ -155,10 +155,7 @@ pub(crate) fn response(body: &str) -> Result<Element, TwimlError> {
     if root.name == "Response" {
         Ok(root)
     } else {
-        Err(TwimlError(format!(
-            "the root element is <{}>, not <Response>",
-            root.name
-        )))
+        Err(TwimlError(format!("the root element is <{}>, not <Response>", root.name)))
     }
 }
 
@@ -169,9 +166,7 @@ fn verb(element: &Element, warnings: &mut Vec<Warning>) -> Option<Verb> {
         "Dial" => Verb::Dial(dial(element, warnings)),
         "Record" => Verb::Record(record(element, warnings)),
         "Redirect" => Verb::Redirect(redirect(element, warnings)),
-        "Reject" => Verb::Reject {
-            busy: reject_is_busy(element, warnings),
-        },
+        "Reject" => Verb::Reject { busy: reject_is_busy(element, warnings) },
         "Hangup" => {
             Attributes::of(element, warnings).finish();
             Verb::Hangup
@@ -191,17 +186,12 @@ fn verb(element: &Element, warnings: &mut Vec<Warning>) -> Option<Verb> {
 fn prompt(element: &Element, warnings: &mut Vec<Warning>) -> Prompt {
     let mut attributes = Attributes::of(element, warnings);
     let prompt = match element.name.as_str() {
-        "Pause" => Prompt::Pause {
-            seconds: attributes.number("length", 1, 0..=600),
-        },
+        "Pause" => Prompt::Pause { seconds: attributes.number("length", 1, 0..=600) },
         "Play" => {
             let repeat = attributes.number("loop", 1, 0..=1000);
             match attributes.text("digits") {
                 Some(digits) => Prompt::PlayDigits { digits },
-                None => Prompt::Play {
-                    url: element.text.trim().to_owned(),
-                    repeat,
-                },
+                None => Prompt::Play { url: element.text.trim().to_owned(), repeat },
             }
         }
         _say => {
@@ -327,11 +317,7 @@ fn target(element: &Element, warnings: &mut Vec<Warning>) -> Target {
     let wants = |name: &str| events.iter().any(|event| event == name);
     let text = element.text.trim();
     let target = Target {
-        address: if element.name == "Client" {
-            format!("client:{text}")
-        } else {
-            text.to_owned()
-        },
+        address: if element.name == "Client" { format!("client:{text}") } else { text.to_owned() },
         url: attributes.link("url", "method"),
         status_callback: attributes.link("statusCallback", "statusCallbackMethod"),
         events: LegEvents {
@@ -402,10 +388,7 @@ fn redirect(element: &Element, warnings: &mut Vec<Warning>) -> Link {
     let mut attributes = Attributes::of(element, warnings);
     let method = attributes.method("method");
     attributes.finish();
-    Link {
-        url: element.text.trim().to_owned(),
-        method,
-    }
+    Link { url: element.text.trim().to_owned(), method }
 }
 
 fn reject_is_busy(element: &Element, warnings: &mut Vec<Warning>) -> bool {
@@ -441,10 +424,5 @@ fn warn_of_unreachable(document: &mut Document) {
 
 impl LegEvents {
     /// What the carrier reports when the document does not say.
-    pub const COMPLETED: Self = Self {
-        initiated: false,
-        ringing: false,
-        answered: false,
-        completed: true,
-    };
+    pub const COMPLETED: Self = Self { initiated: false, ringing: false, answered: false, completed: true };
 }

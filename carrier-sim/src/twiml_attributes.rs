@@ -25,11 +25,7 @@ pub struct Attributes<'element, 'warnings> {
 
 impl<'element, 'warnings> Attributes<'element, 'warnings> {
     pub fn of(element: &'element Element, warnings: &'warnings mut Vec<Warning>) -> Self {
-        Self {
-            element,
-            known: Vec::new(),
-            warnings,
-        }
+        Self { element, known: Vec::new(), warnings }
     }
 
     /// Attributes that exist but make no difference to a simulated call.
@@ -39,9 +35,7 @@ impl<'element, 'warnings> Attributes<'element, 'warnings> {
 
     /// An attribute's value; an empty one counts as absent.
     pub fn text(&mut self, name: &'static str) -> Option<String> {
-        self.find(name)
-            .filter(|value| !value.is_empty())
-            .map(str::to_owned)
+        self.find(name).filter(|value| !value.is_empty()).map(str::to_owned)
     }
 
     pub fn flag(&mut self, name: &'static str, default: bool) -> bool {
@@ -52,11 +46,7 @@ impl<'element, 'warnings> Attributes<'element, 'warnings> {
         self.optional_number(name, range).unwrap_or(default)
     }
 
-    pub fn optional_number(
-        &mut self,
-        name: &'static str,
-        range: RangeInclusive<u32>,
-    ) -> Option<u32> {
+    pub fn optional_number(&mut self, name: &'static str, range: RangeInclusive<u32>) -> Option<u32> {
         let value = self.text(name)?;
         match value.parse::<u32>() {
             Ok(number) if range.contains(&number) => Some(number),
@@ -86,9 +76,8 @@ impl<'element, 'warnings> Attributes<'element, 'warnings> {
         let Some(value) = self.text(name) else {
             return default.iter().map(|word| (*word).to_owned()).collect();
         };
-        let (known, unknown): (Vec<&str>, Vec<&str>) = value
-            .split_whitespace()
-            .partition(|word| allowed.contains(word));
+        let (known, unknown): (Vec<&str>, Vec<&str>) =
+            value.split_whitespace().partition(|word| allowed.contains(word));
         for word in unknown {
             self.warn_value(name, word);
         }
@@ -133,11 +122,7 @@ impl<'element, 'warnings> Attributes<'element, 'warnings> {
     fn find(&mut self, name: &'static str) -> Option<&'element str> {
         self.known.push(name);
         let element = self.element;
-        element
-            .attributes
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        element.attributes.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     fn warn_value(&mut self, name: &str, value: &str) {

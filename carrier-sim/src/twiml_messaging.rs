@@ -36,10 +36,7 @@ pub fn parse_messaging(body: &str) -> Result<MessagingDocument, TwimlError> {
                 let mut attributes = Attributes::of(element, &mut document.warnings);
                 let method = attributes.method("method");
                 attributes.finish();
-                document.redirect = Some(Link {
-                    url: element.text.trim().to_owned(),
-                    method,
-                });
+                document.redirect = Some(Link { url: element.text.trim().to_owned(), method });
                 break;
             }
             unknown => document.warnings.push(Warning {

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::cookie::{CookieStore as _, Jar};
-use reqwest::header::{CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE, USER_AGENT};
 use url::Url;
 
 use crate::account::Account;
+use crate::connection_overrides::{ConnectionOverrides, FailureKind};
 use crate::faults::{FaultAction, Hook};
 use crate::signature;
 use crate::state::Carrier;
@@ -29,8 +30,6 @@ const REDIRECTS_MAX: u32 = 10;
 const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Of the media of a Play.
 const MEDIA_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// "Connection overrides" allow at most this many retries.
-const RETRIES_MAX: u32 = 5;
 
 /// The requests about one call or message.
 #[derive(Debug)]
@@ -98,13 +97,7 @@ struct Failure {
 
 impl Webhooks {
     pub fn new(carrier: Arc<Carrier>, account: Account, subject_sid: String) -> Self {
-        Self {
-            carrier,
-            account,
-            subject_sid,
-            cookies: Jar::default(),
-            held: None,
-        }
+        Self { carrier, account, subject_sid, cookies: Jar::default(), held: None }
     }
 
     /// Asks for something the carrier has to obey.
@@ -181,7 +174,7 @@ impl Webhooks {
                 }
                 Err(failure) => failure,
             };
-            if attempt >= overrides.retries || !overrides.retries_after(&failure) {
+            if attempt >= overrides.retries || !overrides.retries_after(failure.kind()) {
                 return Err(WebhookError {
                     code: failure.code,
                     text: failure.text,
@@ -195,12 +188,7 @@ impl Webhooks {
     }
 
     /// One attempt, redirects included.
-    async fn follow(
-        &self,
-        request: &Request,
-        token: &str,
-        bad_signature: bool,
-    ) -> Result<Answer, Failure> {
+    async fn follow(&self, request: &Request, token: &str, bad_signature: bool) -> Result<Answer, Failure> {
         let started = Instant::now();
         let mut request = request.clone();
         for _redirect in 0..=REDIRECTS_MAX {
@@ -224,15 +212,8 @@ impl Webhooks {
         Err(Failure::new(11_215, "too many redirects".to_owned()))
     }
 
-    async fn hop(
-        &self,
-        request: &Request,
-        token: &str,
-        bad_signature: bool,
-    ) -> Result<Hop, Failure> {
-        let form = form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(&request.params)
-            .finish();
+    async fn hop(&self, request: &Request, token: &str, bad_signature: bool) -> Result<Hop, Failure> {
+        let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(&request.params).finish();
         let base = signature::without_fragment(&request.url);
         let (url, signed_params) = match request.method {
             Method::Post => (base.to_owned(), request.params.as_slice()),
@@ -244,31 +225,21 @@ impl Webhooks {
         };
         let target = Url::parse(&url)
             .map_err(|error| Failure::new(11_100, format!("the URL is not valid: {error}")))?;
-        let key = if bad_signature {
-            "not the auth token"
-        } else {
-            &self.account.auth_token
-        };
+        let key = if bad_signature { "not the auth token" } else { &self.account.auth_token };
         let mut builder = match request.method {
             Method::Get => self.carrier.http.get(target.clone()),
             Method::Post => self
                 .carrier
                 .http
                 .post(target.clone())
-                .header(
-                    CONTENT_TYPE,
-                    "application/x-www-form-urlencoded; charset=UTF-8",
-                )
+                .header(CONTENT_TYPE, "application/x-www-form-urlencoded; charset=UTF-8")
                 .body(form),
         };
         builder = builder
-            .header("User-Agent", "TwilioProxy/1.1")
-            .header("Accept", "*/*")
+            .header(USER_AGENT, self.account.kind.user_agent())
+            .header(ACCEPT, "*/*")
             .header("I-Twilio-Idempotency-Token", token)
-            .header(
-                self.account.kind.signature_header(),
-                signature::sign(key, &url, signed_params),
-            );
+            .header(self.account.kind.signature_header(), signature::sign(key, &url, signed_params));
         if let Some(cookies) = self.cookies.cookies(&target) {
             builder = builder.header(COOKIE, cookies);
         }
@@ -279,32 +250,20 @@ impl Webhooks {
     }
 
     fn take_fault(&self, request: &Request) -> Option<FaultAction> {
-        let status = [
-            "RecordingStatus",
-            "MessageStatus",
-            "TranscriptionStatus",
-            "CallStatus",
-        ]
-        .into_iter()
-        .find_map(|name| find_param(&request.params, name));
+        let status = ["RecordingStatus", "MessageStatus", "TranscriptionStatus", "CallStatus"]
+            .into_iter()
+            .find_map(|name| find_param(&request.params, name));
         let action = self.carrier.faults.take_callback(request.hook, status)?;
-        let happening = Happening::Fault {
-            callback: request.hook.word().to_owned(),
-            action: action.word().to_owned(),
-        };
-        self.carrier
-            .record(self.subject(request.leg_sid.as_deref()), happening);
+        let happening =
+            Happening::Fault { callback: request.hook.word().to_owned(), action: action.word().to_owned() };
+        self.carrier.record(self.subject(request.leg_sid.as_deref()), happening);
         Some(action)
     }
 
     fn trace(&self, request: &Request, hop: &Result<Hop, Failure>, took: Duration) {
         let (status, body, error) = match hop {
             Ok(hop) => (Some(hop.status), hop.body.as_slice(), None),
-            Err(failure) => (
-                failure.status,
-                failure.body.as_slice(),
-                Some(failure.text.clone()),
-            ),
+            Err(failure) => (failure.status, failure.body.as_slice(), Some(failure.text.clone())),
         };
         let body = if request.hook == Hook::Play {
             String::new()
@@ -321,10 +280,7 @@ impl Webhooks {
             error,
             ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         };
-        self.carrier.record(
-            self.subject(request.leg_sid.as_deref()),
-            Happening::Webhook(exchange),
-        );
+        self.carrier.record(self.subject(request.leg_sid.as_deref()), Happening::Webhook(exchange));
     }
 
     fn warn(&self, leg_sid: Option<&str>, code: u32, text: String) {
@@ -332,22 +288,14 @@ impl Webhooks {
     }
 
     fn subject<'a>(&'a self, leg_sid: Option<&'a str>) -> Subject<'a> {
-        Subject {
-            sid: Some(&self.subject_sid),
-            leg_sid,
-        }
+        Subject { sid: Some(&self.subject_sid), leg_sid }
     }
 }
 
 impl Hop {
     async fn read(mut response: reqwest::Response, limit: usize) -> Result<Self, Failure> {
-        let header = |name| {
-            response
-                .headers()
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-                .map(str::to_owned)
-        };
+        let header =
+            |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let status = response.status().as_u16();
         let location = header(LOCATION).filter(|_| (300..400).contains(&status));
         let content_type = header(CONTENT_TYPE).unwrap_or_default();
@@ -355,19 +303,11 @@ impl Hop {
         while let Some(chunk) = response.chunk().await.map_err(Failure::transport)? {
             if body.len() + chunk.len() > limit {
                 let text = format!("the answer is longer than {limit} bytes");
-                return Err(Failure {
-                    status: Some(status),
-                    ..Failure::new(11_750, text)
-                });
+                return Err(Failure { status: Some(status), ..Failure::new(11_750, text) });
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Self {
-            status,
-            location,
-            content_type,
-            body,
-        })
+        Ok(Self { status, location, content_type, body })
     }
 
     fn into_answer(self, url: &str) -> Result<Answer, Failure> {
@@ -389,14 +329,16 @@ impl Hop {
 }
 
 impl Failure {
-    fn new(code: u32, text: String) -> Self {
-        Self {
-            code,
-            text,
-            is_connect: false,
-            status: None,
-            body: Vec::new(),
+    fn kind(&self) -> FailureKind {
+        match self.status {
+            Some(status) => FailureKind::Status(status),
+            None if self.is_connect => FailureKind::Connect,
+            None => FailureKind::Read,
         }
+    }
+
+    fn new(code: u32, text: String) -> Self {
+        Self { code, text, is_connect: false, status: None, body: Vec::new() }
     }
 
     fn timeout() -> Self {
@@ -405,60 +347,13 @@ impl Failure {
 
     fn transport(error: reqwest::Error) -> Self {
         let is_connect = error.is_connect();
-        Self {
-            is_connect,
-            ..Self::new(
-                if is_connect { 11_205 } else { 11_200 },
-                format!("{error:?}"),
-            )
-        }
-    }
-}
-
-/// What a URL's fragment asks of the carrier: `#rc=2&rp=5xx,rt`.
-/// <https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides>
-struct ConnectionOverrides {
-    retries: u32,
-    policies: Vec<String>,
-}
-
-impl ConnectionOverrides {
-    fn of_url(url: &str) -> Self {
-        let fragment = url.split_once('#').map_or("", |(_, fragment)| fragment);
-        let mut overrides = Self {
-            retries: 0,
-            policies: vec!["ct".to_owned()],
-        };
-        for (name, value) in form_urlencoded::parse(fragment.as_bytes()) {
-            match name.as_ref() {
-                "rc" => overrides.retries = value.parse().unwrap_or(0).min(RETRIES_MAX),
-                "rp" => overrides.policies = value.split(',').map(str::to_owned).collect(),
-                _other_settings => {}
-            }
-        }
-        overrides
-    }
-
-    fn retries_after(&self, failure: &Failure) -> bool {
-        let policy = match failure.status {
-            Some(400..500) => "4xx",
-            Some(500..600) => "5xx",
-            Some(_) => return false,
-            None if failure.is_connect => "ct",
-            None => "rt",
-        };
-        self.policies
-            .iter()
-            .any(|wanted| wanted == policy || wanted == "all")
+        Self { is_connect, ..Self::new(if is_connect { 11_205 } else { 11_200 }, format!("{error:?}")) }
     }
 }
 
 /// A parameter's value.
 pub fn find_param<'a>(params: &'a Params, name: &str) -> Option<&'a str> {
-    params
-        .iter()
-        .find(|(key, _)| key == name)
-        .map(|(_, value)| value.as_str())
+    params.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }
 
 /// A URL in a document, relative to the document's; an absolute one stays exactly as it is written.
@@ -466,11 +361,7 @@ pub fn resolve(base: &str, url: &str) -> Option<String> {
     if Url::parse(url).is_ok() {
         return Some(url.to_owned());
     }
-    Url::parse(base)
-        .ok()?
-        .join(url)
-        .ok()
-        .map(|url| url.to_string())
+    Url::parse(base).ok()?.join(url).ok().map(|url| url.to_string())
 }
 
 fn without_fragment(url: &str) -> &str {
@@ -478,11 +369,7 @@ fn without_fragment(url: &str) -> &str {
 }
 
 fn body_limit(hook: Hook) -> usize {
-    if hook == Hook::Play {
-        MEDIA_BYTES_MAX
-    } else {
-        BODY_BYTES_MAX
-    }
+    if hook == Hook::Play { MEDIA_BYTES_MAX } else { BODY_BYTES_MAX }
 }
 
 #[cfg(test)]
@@ -498,28 +385,6 @@ mod tests {
             ("http://Example.test?q", "http://Example.test?q"),
         ] {
             assert_eq!(resolve(base, url).as_deref(), Some(resolved));
-        }
-    }
-
-    #[test]
-    fn retries_happen_only_when_the_fragment_asks() {
-        let error = |status| Failure {
-            status,
-            ..Failure::new(11_200, String::new())
-        };
-        for (url, retries, after_503) in [
-            ("http://a/b", 0, false),
-            ("http://a/b#rc=2", 2, false),
-            ("http://a/b#rc=9&rp=5xx", 5, true),
-            ("http://a/b#rp=all&rc=1", 1, true),
-        ] {
-            let overrides = ConnectionOverrides::of_url(url);
-            assert_eq!(overrides.retries, retries, "{url}");
-            assert_eq!(
-                overrides.retries_after(&error(Some(503))),
-                after_503,
-                "{url}"
-            );
         }
     }
 }

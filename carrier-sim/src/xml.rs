@@ -30,18 +30,13 @@ pub fn parse(document: &str) -> Result<Element, String> {
             }
             Event::Empty(start) => close(element(&start)?, &mut open, &mut root)?,
             Event::End(_) => {
-                let closed = open
-                    .pop()
-                    .ok_or("an element is closed that was not opened")?;
+                let closed = open.pop().ok_or("an element is closed that was not opened")?;
                 close(closed, &mut open, &mut root)?;
             }
             Event::Text(text) => add_text(&text.xml10_content(), &mut open)?,
             Event::CData(text) => add_text(&text.xml10_content(), &mut open)?,
             Event::GeneralRef(reference) => {
-                let text = match reference
-                    .resolve_char_ref()
-                    .map_err(|error| error.to_string())?
-                {
+                let text = match reference.resolve_char_ref().map_err(|error| error.to_string())? {
                     Some(character) => character.to_string(),
                     None => named_entity(&reference.xml10_content())?,
                 };
@@ -62,16 +57,10 @@ fn element(start: &BytesStart<'_>) -> Result<Element, String> {
     let mut attributes = Vec::new();
     for attribute in start.attributes() {
         let attribute = attribute.map_err(|error| error.to_string())?;
-        let value = attribute
-            .normalized_value(XmlVersion::Explicit1_0)
-            .map_err(|error| error.to_string())?;
+        let value = attribute.normalized_value(XmlVersion::Explicit1_0).map_err(|error| error.to_string())?;
         attributes.push((attribute.key.0.to_owned(), value.into_owned()));
     }
-    Ok(Element {
-        name: start.name().0.to_owned(),
-        attributes,
-        ..Element::default()
-    })
+    Ok(Element { name: start.name().0.to_owned(), attributes, ..Element::default() })
 }
 
 fn close(closed: Element, open: &mut [Element], root: &mut Option<Element>) -> Result<(), String> {

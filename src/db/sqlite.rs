@@ -146,7 +146,7 @@ fn write_loop(conn: &Connection, queue: &Receiver<Box<dyn Work>>, env: &Env) {
 /// disk does that), those that had run are answered with the error and the rest gets a new transaction.
 fn write_batch(conn: &Connection, batch: Vec<Box<dyn Work>>, env: &Env) {
     let mut waiting = batch.into_iter();
-    loop {
+    while waiting.len() > 0 {
         let mut ran: Vec<Box<dyn Work>> = Vec::new();
         let mut wakes = WakeSet::default();
         let mut durable = conn.execute_batch("begin immediate").map_err(|e| fault(e).error);
@@ -159,9 +159,6 @@ fn write_batch(conn: &Connection, batch: Vec<Box<dyn Work>>, env: &Env) {
             if given_up {
                 break;
             }
-        }
-        if ran.is_empty() {
-            return;
         }
         if durable.is_ok() {
             durable = conn.execute_batch("commit").map_err(|e| fault(e).error);

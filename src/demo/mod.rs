@@ -48,9 +48,10 @@ pub async fn run(mut config: Config, ended: impl Future<Output = ()>) -> anyhow:
     config.carriers.allow_targets.push(loopback);
 
     let auth_token = id::secret("", &outside.seed);
-    let carrier = Part::start("carrier-sim", &[
-        "--account-sid", ACCOUNT_SID, "--auth-token", &auth_token, "--scale", SCALE, "--exit-with-stdin",
-    ])
+    let carrier = Part::start(
+        "carrier-sim",
+        &["--account-sid", ACCOUNT_SID, "--auth-token", &auth_token, "--scale", SCALE, "--exit-with-stdin"],
+    )
     .await?;
     let mut receiver = Part::start("demo-receiver", &[]).await?;
     let calendar = Arc::new(AtomicI64::new(outside.clock.now().0));
@@ -87,11 +88,15 @@ impl Company {
 }
 
 /// What a person would do with curl after reading the README.
-async fn set_up(api: &Client, carrier: &str, auth_token: &str, receiver: &mut Part) -> anyhow::Result<Company> {
+async fn set_up(
+    api: &Client,
+    carrier: &str,
+    auth_token: &str,
+    receiver: &mut Part,
+) -> anyhow::Result<Company> {
     let sample = json!({"name": "Riverside Plumbing", "time_zone": "America/Chicago", "country": "US"});
     let made = api.post("companies", &sample).await?;
-    let mut company =
-        Company { id: number(&made["id"])?, tracker_id: 0, tracking_number: String::new() };
+    let mut company = Company { id: number(&made["id"])?, tracker_id: 0, tracking_number: String::new() };
     let account =
         json!({"kind": "twilio", "account_sid": ACCOUNT_SID, "auth_token": auth_token, "base_url": carrier});
     api.post(&company.path("carriers"), &account).await?;
@@ -177,7 +182,11 @@ impl Part {
 
     /// The URLs that its first line names.
     fn urls(&self) -> Vec<String> {
-        self.first_line.split_whitespace().filter(|word| word.starts_with("http")).map(str::to_owned).collect()
+        self.first_line
+            .split_whitespace()
+            .filter(|word| word.starts_with("http"))
+            .map(str::to_owned)
+            .collect()
     }
 
     async fn write_line(&mut self, line: &str) -> anyhow::Result<()> {
@@ -216,4 +225,5 @@ impl Drop for Folder {
 }
 
 /// The receiver's default address.
-pub const RECEIVER_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+pub const RECEIVER_LISTEN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);

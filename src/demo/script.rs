@@ -42,9 +42,15 @@ fn happenings() -> Vec<Happening> {
                    "voicemail": {"says": "Hi, my basement is flooding, please call me back.", "seconds": 12, "finish": "hangup"}}),
         ),
         TextOut("Yes, we do. When would suit you?"),
-        Call("finds the line busy", json!({"from": "+16155550119", "destination": {"outcome": "busy"},
-                   "voicemail": {"says": "", "seconds": 0, "finish": "hangup"}, "hangup_after_s": 12})),
-        Call("hangs up while it rings", json!({"from": "anonymous", "destination": rings_out, "hangup_after_s": 9})),
+        Call(
+            "finds the line busy",
+            json!({"from": "+16155550119", "destination": {"outcome": "busy"},
+                   "voicemail": {"says": "", "seconds": 0, "finish": "hangup"}, "hangup_after_s": 12}),
+        ),
+        Call(
+            "hangs up while it rings",
+            json!({"from": "anonymous", "destination": rings_out, "hangup_after_s": 9}),
+        ),
         Call("is blocked", json!({"from": BLOCKED})),
         MonthEnd,
     ]
@@ -71,7 +77,8 @@ pub(super) async fn run(
                 }
                 Happening::TextOut(body) => {
                     say(&format!("\ntext to +15025550142: {body}"));
-                    let text = json!({"tracker_id": company.tracker_id, "to_number": "+15025550142", "body": body});
+                    let text =
+                        json!({"tracker_id": company.tracker_id, "to_number": "+15025550142", "body": body});
                     api.post(&company.path("messages"), &text).await?;
                 }
                 Happening::MonthEnd => month_end(calendar),
@@ -110,7 +117,9 @@ async fn call(
 /// is over then is computed from the calls there were.
 fn month_end(calendar: &AtomicI64) {
     let present = Micros(calendar.load(Ordering::SeqCst)).timestamp().to_zoned(jiff::tz::TimeZone::UTC);
-    let Ok(next) = present.last_of_month().and_then(|day| day.checked_add(jiff::Span::new().days(2))) else { return };
+    let Ok(next) = present.last_of_month().and_then(|day| day.checked_add(jiff::Span::new().days(2))) else {
+        return;
+    };
     say(&format!("\nthe calendar turns: {} is over", present.strftime("%B %Y")));
     calendar.store(next.timestamp().as_microsecond(), Ordering::SeqCst);
 }

@@ -36,6 +36,7 @@ pub struct AppState {
 }
 
 impl AppState {
+    /// `shutdown` becomes true when the server ends.
     pub fn new(ctx: Ctx, shutdown: watch::Receiver<bool>) -> AppState {
         let limits = Arc::new(Limits::new(ctx.config.api.rate_per_minute));
         AppState { ctx, limits, directory: Arc::default(), shutdown }

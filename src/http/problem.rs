@@ -5,7 +5,7 @@
 use std::panic::AssertUnwindSafe;
 
 use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
 use serde_json::{Value as Json, json};
@@ -157,7 +157,7 @@ pub struct Problem {
     kind: Kind,
     detail: String,
     errors: Vec<FieldError>,
-    headers: HeaderMap,
+    headers: Vec<(HeaderName, HeaderValue)>,
     /// For the log only.
     cause: Option<String>,
 }
@@ -165,7 +165,7 @@ pub struct Problem {
 impl Problem {
     /// `detail` is a sentence for a person, about this very request.
     pub fn new(kind: Kind, detail: impl Into<String>) -> Problem {
-        Problem { kind, detail: detail.into(), errors: Vec::new(), headers: HeaderMap::new(), cause: None }
+        Problem { kind, detail: detail.into(), errors: Vec::new(), headers: Vec::new(), cause: None }
     }
 
     /// Everything that is wrong with the fields of a request. `errors` isn't empty.
@@ -207,8 +207,8 @@ impl Problem {
     }
 
     #[must_use]
-    pub fn with_header(mut self, name: axum::http::HeaderName, value: HeaderValue) -> Problem {
-        self.headers.insert(name, value);
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Problem {
+        self.headers.push((name, value));
         self
     }
 
@@ -231,7 +231,7 @@ impl Problem {
         if !self.errors.is_empty() {
             body["errors"] = json!(self.errors);
         }
-        let mut headers = self.headers;
+        let mut headers: HeaderMap = self.headers.into_iter().collect();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         (status, headers, body)
     }

@@ -27,8 +27,8 @@ use crate::kernel::id::{CompanyId, UsageId};
 use crate::kernel::page::{Listed, Page};
 use crate::kernel::phone::NumberType;
 
-/// How long after its end a period is counted: carriers tell of a call's end within seconds, and what they
-/// didn't tell in five minutes was asked of them.
+/// How long after its end a period is counted at the earliest: a call is finished within seconds of its end.
+/// After an outage it may take longer, so a period also waits for the calls that ended in it.
 pub const SETTLE: Duration = Duration::from_secs(5 * 60);
 /// Companies that are looked at in one read.
 const COMPANIES_AT_ONCE: i64 = 500;
@@ -154,7 +154,7 @@ pub async fn close_due(db: &Db, as_of: Micros) -> db::Result<usize> {
 enum Closing {
     /// It is counted; `new` unless someone else did it at the same time.
     Closed { new: bool },
-    /// It isn't over yet.
+    /// It isn't over yet, or a call that ended in it isn't finished.
     NotDue,
 }
 
@@ -162,6 +162,9 @@ fn close_next(tx: &mut Tx<'_>, company: CompanyId, as_of: Micros) -> db::Result<
     let statement = format!("select {LEDGER} where c.id = ? and c.deleted_at is null");
     let ledger: Option<Ledger> = tx.find(sql(statement).bind(company))?;
     let Some(due) = ledger.and_then(|ledger| ledger.due(as_of)) else { return Ok(Closing::NotDue) };
+    if has_unfinished_calls(tx, company, &due)? {
+        return Ok(Closing::NotDue);
+    }
     let counts = count(tx, company, due.started_at, due.ended_at)?;
     let made: Option<(UsageId,)> = tx.find(
         sql("insert into usage_periods (company_id, start_date, end_date, started_at, ended_at, local_numbers,
@@ -184,6 +187,13 @@ fn close_next(tx: &mut Tx<'_>, company: CompanyId, as_of: Micros) -> db::Result<
     let usage: Usage = tx.one(sql(format!("select {COLUMNS} where u.id = ?")).bind(id))?;
     events::append(tx, Scope::of(company), EventType::UsageCreated, &usage.to_json())?;
     Ok(Closing::Closed { new: true })
+}
+
+fn has_unfinished_calls(tx: &mut Tx<'_>, company: CompanyId, due: &Due) -> db::Result<bool> {
+    let unfinished = "select 1 from calls where company_id = ? and ended_at >= ? and ended_at < ?
+                      and finished_at is null limit 1";
+    let unfinished = sql(unfinished).bind(company).bind(due.started_at).bind(due.ended_at);
+    Ok(tx.find::<(i64,)>(unfinished)?.is_some())
 }
 
 /// How far a company's usage is counted, and what decides where the next period ends.
@@ -248,8 +258,7 @@ fn count(tx: &mut Tx<'_>, company: CompanyId, from: Micros, until: Micros) -> db
     }
     let minutes = sql("select n.number_type, cast(sum((c.call_duration + 59) / 60) as bigint)
                        from calls c join tracking_numbers n on n.id = c.number_id
-                       where c.company_id = ? and c.ended_at >= ? and c.ended_at < ?
-                       and c.finished_at is not null group by n.number_type");
+                       where c.company_id = ? and c.ended_at >= ? and c.ended_at < ? group by n.number_type");
     for (kind, number) in tx.all::<(String, i64)>(minutes.bind(company).bind(from).bind(until))? {
         match kind_of(&kind)? {
             NumberType::Local => counts.local_minutes = number,

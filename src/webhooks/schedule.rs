@@ -30,18 +30,17 @@ pub enum Next {
 }
 
 /// The moment of the next send: the gap after the last one, with jitter that only adds. A receiver's
-/// `Retry-After` may postpone it, as far as the remaining gaps still fit into 24 hours. `chance` is any
-/// number; it decides the jitter.
+/// `Retry-After` may postpone it. Both only as far as the remaining gaps still fit into 24 hours. `chance`
+/// is any number; it decides the jitter.
 pub fn next(gaps: &[Duration], series: Series, retry_after: Option<Micros>, chance: u64) -> Next {
     let made = usize::try_from(series.attempts).unwrap_or(usize::MAX).saturating_sub(1);
     let Some((gap, later)) = gaps.get(made..).and_then(<[Duration]>::split_first) else {
         return Next::Exhausted;
     };
-    let planned = series.last_sent_at.after(*gap).after(jitter(*gap, chance));
-    let rest: Duration = later.iter().map(|gap| *gap + *gap / 100).sum();
-    let latest = series.first_sent_at.after(WINDOW).before(rest);
-    let asked = retry_after.map_or(planned, |at| at.min(latest));
-    Next::RetryAt(planned.max(asked))
+    let earliest = series.last_sent_at.after(*gap);
+    let wanted = earliest.after(jitter(*gap, chance)).max(retry_after.unwrap_or(earliest));
+    let latest = series.first_sent_at.after(WINDOW).before(later.iter().sum());
+    Next::RetryAt(wanted.min(latest).max(earliest))
 }
 
 fn jitter(gap: Duration, chance: u64) -> Duration {
@@ -92,7 +91,7 @@ mod tests {
     #[test]
     fn a_receiver_can_postpone_but_not_beyond_the_day() {
         let times = sends(&CONTRACT, Some(Duration::from_secs(600)), 0);
-        assert_eq!(times[1], 600.0);
+        assert_eq!(times[..3], [0.0, 600.0, 1_200.0]);
         assert_eq!(times.len(), 6);
         let greedy = sends(&CONTRACT, Some(Duration::from_secs(7 * 86_400)), 0);
         assert_eq!(greedy.len(), 6);

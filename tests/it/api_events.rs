@@ -2,26 +2,12 @@
 
 use std::time::Duration;
 
-use calltracker::companies::Scope;
-use calltracker::events::{self, EventType};
 use futures_util::StreamExt as _;
 use reqwest::Method;
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use crate::support::client::Api;
-use crate::support::{PATIENCE, TestApp};
-
-fn usage(id: i64) -> Json {
-    json!({
-        "id": id, "company_id": 1, "company_name": "Acme", "start_date": "2026-02-01", "end_date": "2026-03-01",
-        "local_numbers": 1, "tollfree_numbers": 0, "local_minutes": 3, "tollfree_minutes": 0, "sms_messages": 2,
-        "timestamp": "2026-03-01T05:00:00.000000Z",
-    })
-}
-
-async fn append(app: &TestApp, scope: Scope, id: i64) -> i64 {
-    app.write(move |tx| events::append(tx, scope, EventType::UsageCreated, &usage(id))).await.0
-}
+use crate::support::{PATIENCE, TestApp, usage};
 
 /// A live stream, read frame by frame.
 struct Frames {
@@ -68,9 +54,9 @@ impl Frames {
 async fn the_log_is_oldest_first_and_can_be_filtered() {
     let app = TestApp::start().await;
     let (ours, theirs) = (app.company("Acme").await, app.company("Other").await);
-    let first = append(&app, ours.scope, 1).await;
-    append(&app, theirs.scope, 2).await;
-    let third = append(&app, ours.scope, 3).await;
+    let first = app.append_event(ours.scope, 1).await;
+    app.append_event(theirs.scope, 2).await;
+    let third = app.append_event(ours.scope, 3).await;
     let path = ours.path("/events");
     let answer = ours.reader.get(&path).await.expect(200);
     assert_eq!(answer.ids(), [first, third]);
@@ -86,16 +72,16 @@ async fn the_log_is_oldest_first_and_can_be_filtered() {
 async fn a_stream_sends_what_comes_and_what_was_missed() {
     let app = TestApp::start().await;
     let (ours, theirs) = (app.company("Acme").await, app.company("Other").await);
-    let first = append(&app, ours.scope, 1).await;
-    let second = append(&app, ours.scope, 2).await;
+    let first = app.append_event(ours.scope, 1).await;
+    let second = app.append_event(ours.scope, 2).await;
     let path = ours.path("/events/stream");
 
     let mut from_now = Frames::open(&ours.reader, &path, None).await;
     let mut behind_first = Frames::open(&ours.reader, &path, Some(&first.to_string())).await;
     let mut from_start = Frames::open(&ours.reader, &format!("{path}?last_event_id=0"), None).await;
     assert_eq!(behind_first.id().await, second);
-    append(&app, theirs.scope, 3).await;
-    let fourth = append(&app, ours.scope, 4).await;
+    app.append_event(theirs.scope, 3).await;
+    let fourth = app.append_event(ours.scope, 4).await;
     for (frames, expected) in [
         (&mut from_now, vec![fourth]),
         (&mut behind_first, vec![fourth]),
@@ -105,7 +91,7 @@ async fn a_stream_sends_what_comes_and_what_was_missed() {
             assert_eq!(frames.id().await, id);
         }
     }
-    let fifth = append(&app, ours.scope, 5).await;
+    let fifth = app.append_event(ours.scope, 5).await;
     let frame = from_now.next().await.expect("an event comes");
     let listed = ours.reader.get(&ours.path("/events")).await.json["data"][3].clone();
     let lines: Vec<_> = frame.lines().collect();
@@ -121,7 +107,7 @@ async fn streams_begun_while_events_are_written_miss_none() {
     let ours = app.company("Acme").await;
     let path = ours.path("/events/stream");
     let mut frames = Frames::open(&ours.reader, &path, Some("0")).await;
-    let writes = (0..100).map(|n| append(&app, ours.scope, n));
+    let writes = (0..100).map(|n| app.append_event(ours.scope, n));
     let mut written: Vec<i64> = futures_util::stream::iter(writes).buffer_unordered(8).collect().await;
     written.sort_unstable();
     for id in written {
@@ -151,7 +137,7 @@ async fn a_token_has_ten_streams() {
     drop(open);
     let given_back = async {
         while ours.reader.request(Method::GET, &path).send().await.expect("it answers").status() != 200 {
-            append(&app, ours.scope, 1).await;
+            app.append_event(ours.scope, 1).await;
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };

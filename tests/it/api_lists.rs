@@ -1,9 +1,5 @@
 //! Cursors neither skip nor repeat, whatever is inserted meanwhile.
 
-use calltracker::companies::Scope;
-use calltracker::events::{self, EventType};
-use serde_json::json;
-
 use crate::support::TestApp;
 use crate::support::client::Api;
 
@@ -36,59 +32,28 @@ async fn a_list_that_is_newest_first_stays_as_it_was_when_it_began() {
     assert_eq!(seen, before);
 }
 
-async fn append(app: &TestApp, scope: Scope) -> i64 {
-    let data = json!({ "id": 1 });
-    app.write(move |tx| events::append(tx, scope, EventType::UsageCreated, &data)).await.0
-}
-
 #[tokio::test]
 async fn events_that_come_in_parallel_while_pages_are_read_are_each_seen_once_and_in_order() {
     let app = TestApp::start().await;
     let (ours, theirs) = (app.company("Acme").await, app.company("Other").await);
     let mut written = Vec::new();
-    for _ in 0..7 {
-        written.push(append(&app, ours.scope).await);
+    for n in 0..9 {
+        written.push(app.append_event(ours.scope, n).await);
     }
-    let mut rounds = 0;
-    let mut more = Vec::new();
-    let raw = RawPages { api: ours.api.clone(), path: ours.path("/events") };
-    let seen = raw
-        .all(5, async || {
-            rounds += 1;
-            if rounds <= 4 {
-                let writes = (0..8).map(|n| append(&app, if n % 2 == 0 { ours.scope } else { theirs.scope }));
-                let ids = futures_util::future::join_all(writes).await;
-                more.extend(ids.into_iter().step_by(2));
-            }
-        })
-        .await;
-    written.extend(more);
+    let (mut rounds, mut meanwhile) = (0, Vec::new());
+    let seen = pages(&ours.api, &ours.path("/events"), 5, async || {
+        rounds += 1;
+        if rounds <= 4 {
+            let scope = |n| if n % 2 == 0 { ours.scope } else { theirs.scope };
+            let writes = (0..16).map(|n| app.append_event(scope(n), n));
+            meanwhile.extend(futures_util::future::join_all(writes).await.into_iter().step_by(2));
+        }
+    })
+    .await;
+    written.extend(meanwhile);
     written.sort_unstable();
     assert_eq!(seen, written);
     assert!(rounds > 4);
-}
-
-/// Pages of events whose `data` is too short for the document's schemas.
-struct RawPages {
-    api: Api,
-    path: String,
-}
-
-impl RawPages {
-    async fn all(&self, limit: usize, mut between: impl AsyncFnMut()) -> Vec<i64> {
-        let mut ids = Vec::new();
-        let mut after = String::new();
-        loop {
-            let path = format!("{}?limit={limit}{after}", self.path);
-            let response = self.api.request(reqwest::Method::GET, &path).send().await;
-            let json: serde_json::Value = response.expect("it answers").json().await.expect("it is JSON");
-            let rows = json["data"].as_array().expect("it is a page");
-            ids.extend(rows.iter().filter_map(|row| row["id"].as_i64()));
-            let Some(next) = json["next"].as_str() else { return ids };
-            after = format!("&after={next}");
-            between().await;
-        }
-    }
 }
 
 #[tokio::test]

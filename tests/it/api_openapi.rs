@@ -28,7 +28,7 @@ fn the_nine_webhooks_are_in_it() {
 fn the_contracts_examples_fit_their_schemas() {
     let document = document();
     for event in EventType::ALL {
-        let file = format!("{}/tests/fixtures/events/{}.json", env!("CARGO_MANIFEST_DIR"), event.as_str());
+        let file = format!("{}/tests/fixtures/contract/{}.json", env!("CARGO_MANIFEST_DIR"), event.as_str());
         let text = std::fs::read_to_string(&file).expect("each type has an example");
         let example: Json = serde_json::from_str(&text).expect("it is JSON");
         let content = &document["webhooks"][event.as_str()]["post"]["requestBody"]["content"];

@@ -1,6 +1,8 @@
 //! What crosses HTTP or the database: the real router on a real socket, a real database, a clock that
 //! stands still. SQLite unless TEST_DATABASE_URL names a PostgreSQL server.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't go on panics; helpers are part of tests")]
+
 mod support;
 
 mod api_auth;
@@ -14,4 +16,8 @@ mod api_rate;
 mod calls_hooks;
 mod carrier_sim;
 mod ladder;
+mod messages;
 mod outbound;
+mod provision;
+mod usage;
+mod webhooks;

@@ -45,30 +45,20 @@ pub fn usage(request: &RestRequest) -> RestResult {
     let sid = &request.account.sid;
     let state = request.carrier.state();
     let minutes = |direction: CallDirection| {
-        let calls = state
-            .calls
-            .iter()
-            .filter(|call| call.account_sid == *sid && call.direction == direction);
-        calls.fold((0, 0), |(count, minutes), call| {
-            (count + 1, minutes + billed_minutes(call))
-        })
+        let calls = state.calls.iter().filter(|call| call.account_sid == *sid && call.direction == direction);
+        calls.fold((0, 0), |(count, minutes), call| (count + 1, minutes + billed_minutes(call)))
     };
     let texts = |inbound: bool| {
         let count = state
             .messages
             .iter()
             .filter(|message| {
-                message.account_sid == *sid
-                    && (message.direction == MessageDirection::Inbound) == inbound
+                message.account_sid == *sid && (message.direction == MessageDirection::Inbound) == inbound
             })
             .count();
         i64::try_from(count).unwrap_or(i64::MAX)
     };
-    let numbers = state
-        .numbers
-        .iter()
-        .filter(|number| number.account_sid == *sid)
-        .count();
+    let numbers = state.numbers.iter().filter(|number| number.account_sid == *sid).count();
     let numbers = i64::try_from(numbers).unwrap_or(i64::MAX);
     let (inbound, inbound_minutes) = minutes(CallDirection::Inbound);
     let (outbound, outbound_minutes) = minutes(CallDirection::OutboundDial);
@@ -85,9 +75,7 @@ pub fn usage(request: &RestRequest) -> RestResult {
     let items = records
         .into_iter()
         .filter(|(category, ..)| wanted.is_none_or(|wanted| wanted == *category))
-        .map(|(category, count, usage, unit)| {
-            usage_record(request, category, count, usage, unit, &today)
-        })
+        .map(|(category, count, usage, unit)| usage_record(request, category, count, usage, unit, &today))
         .collect();
     Ok(page(request, "usage_records", items))
 }
@@ -111,7 +99,7 @@ fn usage_record(
         "count_unit": if unit == "minutes" { "calls" } else { unit },
         "usage": usage.to_string(),
         "usage_unit": unit,
-        "price": "0",
+        "price": 0,
         "price_unit": "usd",
         "uri": request.uri(&format!("Usage/Records.json?Category={category}")),
     })

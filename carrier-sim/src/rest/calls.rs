@@ -10,12 +10,8 @@ use crate::stock;
 
 pub fn list(request: &RestRequest) -> RestResult {
     let wanted = |name: &'static str| request.find(name);
-    let (from, to, status, parent) = (
-        wanted("From"),
-        wanted("To"),
-        wanted("Status"),
-        wanted("ParentCallSid"),
-    );
+    let (from, to, status, parent) =
+        (wanted("From"), wanted("To"), wanted("Status"), wanted("ParentCallSid"));
     let since = date(request, "StartTime>")?.or(date(request, "StartTime")?);
     let until = date(request, "StartTime<")?;
     let state = request.carrier.state();
@@ -58,10 +54,7 @@ pub fn update(request: &RestRequest, sid: &str) -> RestResult {
         .filter(|call| call.account_sid == request.account.sid)
         .ok_or_else(|| RestError::not_found(&request.uri(&request.path)))?;
     if call.ended_at.is_some() || (status == "canceled" && call.status == CallStatus::InProgress) {
-        let text = format!(
-            "Call is not in-progress. Cannot redirect. ({})",
-            call.status.word()
-        );
+        let text = format!("Call is not in-progress. Cannot redirect. ({})", call.status.word());
         return Err(RestError::invalid(21_220, text));
     }
     let parent = match &call.parent_sid {
@@ -81,17 +74,10 @@ fn date(request: &RestRequest, name: &str) -> Result<Option<jiff::Timestamp>, Re
     let Some(text) = request.find(name).filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
-    let instant = if text.contains('T') {
-        text.to_owned()
-    } else {
-        format!("{text}T00:00:00Z")
-    };
+    let instant = if text.contains('T') { text.to_owned() } else { format!("{text}T00:00:00Z") };
     match instant.parse() {
         Ok(instant) => Ok(Some(instant)),
-        Err(_) => Err(RestError::invalid(
-            20_001,
-            format!("{name} is not a date: {text}"),
-        )),
+        Err(_) => Err(RestError::invalid(20_001, format!("{name} is not a date: {text}"))),
     }
 }
 

@@ -34,24 +34,17 @@ pub fn get(request: &RestRequest, name: &str) -> RestResult {
             return Err(RestError::invalid(20_001, text));
         }
         Some(_) => {
-            return Err(RestError::invalid(
-                20_001,
-                "RequestedChannels must be 1 or 2",
-            ));
+            return Err(RestError::invalid(20_001, "RequestedChannels must be 1 or 2"));
         }
     };
-    Ok(Reply::Media(media_response(
-        request,
-        MediaFile::new(sound, format, channels),
-        format,
-    )))
+    Ok(Reply::Media(media_response(request, MediaFile::new(sound, format, channels), format)))
 }
 
 fn find_sound(request: &RestRequest, sid: &str) -> Option<Sound> {
     let state = request.carrier.state();
     let recording = state.recordings.find(sid)?;
-    let is_available = recording.account_sid == request.account.sid
-        && recording.status == RecordingStatus::Completed;
+    let is_available =
+        recording.account_sid == request.account.sid && recording.status == RecordingStatus::Completed;
     recording.sound.clone().filter(|_| is_available)
 }
 
@@ -66,11 +59,7 @@ fn media_response(request: &RestRequest, file: MediaFile, format: MediaFormat) -
             return (StatusCode::RANGE_NOT_SATISFIABLE, content_range).into_response();
         }
     };
-    let status = if range.is_some() {
-        StatusCode::PARTIAL_CONTENT
-    } else {
-        StatusCode::OK
-    };
+    let status = if range.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
     let sent = range.clone().unwrap_or(0..length);
     let mut response = (
         status,
@@ -96,8 +85,7 @@ fn body(file: MediaFile, range: Range<u64>) -> Body {
     let mut next = range.start;
     let chunks = std::iter::from_fn(move || {
         let end = (next + CHUNK_BYTES).min(range.end);
-        let chunk =
-            (next < end).then(|| Ok::<_, std::io::Error>(Bytes::from(file.read(next..end))));
+        let chunk = (next < end).then(|| Ok::<_, std::io::Error>(Bytes::from(file.read(next..end))));
         next = end;
         chunk
     });
@@ -112,15 +100,9 @@ fn parse_range(value: &str, length: u64) -> Option<Result<Range<u64>, Unsatisfia
     let range = match (first, last) {
         ("", suffix) => length.saturating_sub(suffix.parse().ok()?)..length,
         (first, "") => first.parse().ok()?..length,
-        (first, last) => {
-            first.parse().ok()?..last.parse::<u64>().ok()?.saturating_add(1).min(length)
-        }
+        (first, last) => first.parse().ok()?..last.parse::<u64>().ok()?.saturating_add(1).min(length),
     };
-    Some(if range.start < range.end {
-        Ok(range)
-    } else {
-        Err(Unsatisfiable)
-    })
+    Some(if range.start < range.end { Ok(range) } else { Err(Unsatisfiable) })
 }
 
 #[cfg(test)]

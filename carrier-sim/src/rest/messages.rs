@@ -11,10 +11,7 @@ use crate::records::{Message, MessageDirection, MessageStatus};
 pub fn create(request: &RestRequest) -> RestResult {
     let text = |name| request.find(name).unwrap_or_default().to_owned();
     if text("To").is_empty() {
-        return Err(RestError::invalid(
-            21_604,
-            "A 'To' phone number is required.",
-        ));
+        return Err(RestError::invalid(21_604, "A 'To' phone number is required."));
     }
     if text("From").is_empty() {
         let text = "A 'From' phone number is required; messaging services are not simulated.";
@@ -66,10 +63,7 @@ pub fn get(request: &RestRequest, sid: &str) -> RestResult {
 
 pub fn delete(request: &RestRequest, sid: &str) -> RestResult {
     let mut state = request.carrier.state();
-    let is_own = state
-        .messages
-        .find(sid)
-        .is_some_and(|message| message.account_sid == request.account.sid);
+    let is_own = state.messages.find(sid).is_some_and(|message| message.account_sid == request.account.sid);
     if !is_own {
         return Err(RestError::not_found(&request.uri(&request.path)));
     }
@@ -86,9 +80,7 @@ fn message_json(request: &RestRequest, message: &Message) -> Value {
         | MessageStatus::Undelivered
         | MessageStatus::Received => Some(rfc2822(message.updated_at)),
     };
-    let error_message = message
-        .error_code
-        .map(|_| "Unreachable destination handset");
+    let error_message = message.error_code.map(|_| "Unreachable destination handset");
     json!({
         "sid": message.sid,
         "account_sid": message.account_sid,

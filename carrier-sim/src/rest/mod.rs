@@ -64,11 +64,7 @@ pub(crate) type RestResult = Result<Reply, RestError>;
 
 impl RestError {
     pub fn invalid(code: u32, message: impl Into<String>) -> Self {
-        Self {
-            status: StatusCode::BAD_REQUEST,
-            code,
-            message: message.into(),
-        }
+        Self { status: StatusCode::BAD_REQUEST, code, message: message.into() }
     }
 
     pub fn not_found(path: &str) -> Self {
@@ -80,11 +76,7 @@ impl RestError {
     }
 
     fn unauthorized() -> Self {
-        Self {
-            status: StatusCode::UNAUTHORIZED,
-            code: 20_003,
-            message: "Authenticate".to_owned(),
-        }
+        Self { status: StatusCode::UNAUTHORIZED, code: 20_003, message: "Authenticate".to_owned() }
     }
 
     fn into_response(self) -> Response {
@@ -97,9 +89,7 @@ impl RestError {
         let mut response = json_response(self.status, &body);
         if self.status == StatusCode::UNAUTHORIZED {
             let realm = header::HeaderValue::from_static("Basic realm=\"Twilio API\"");
-            response
-                .headers_mut()
-                .insert(header::WWW_AUTHENTICATE, realm);
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
         }
         response
     }
@@ -126,9 +116,7 @@ async fn answer(State(carrier): State<Arc<Carrier>>, request: axum::extract::Req
         }
     };
     let query = parts.uri.query().unwrap_or_default();
-    let query: Params = form_urlencoded::parse(query.as_bytes())
-        .into_owned()
-        .collect();
+    let query: Params = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     let trace_params: Params = query.iter().chain(&form).cloned().collect();
     let path = parts.uri.path().to_owned();
     let result = match authenticate(&carrier, &path, &parts.headers) {
@@ -156,18 +144,12 @@ async fn answer(State(carrier): State<Arc<Carrier>>, request: axum::extract::Req
 }
 
 /// The account that asks and the resource it asks for.
-fn authenticate(
-    carrier: &Carrier,
-    path: &str,
-    headers: &HeaderMap,
-) -> Result<(Account, String), RestError> {
+fn authenticate(carrier: &Carrier, path: &str, headers: &HeaderMap) -> Result<(Account, String), RestError> {
     let (kind, rest) = [AccountKind::SignalWire, AccountKind::Twilio]
         .into_iter()
         .find_map(|kind| Some((kind, path.strip_prefix(kind.mount())?)))
         .ok_or_else(|| RestError::not_found(path))?;
-    let rest = rest
-        .strip_prefix("/Accounts/")
-        .ok_or_else(|| RestError::not_found(path))?;
+    let rest = rest.strip_prefix("/Accounts/").ok_or_else(|| RestError::not_found(path))?;
     let (account_sid, resource) = rest.split_once('/').unwrap_or((rest, ""));
     let account_sid = account_sid.trim_end_matches(".json");
     let (user, password) = basic_credentials(headers).ok_or_else(RestError::unauthorized)?;
@@ -194,17 +176,12 @@ fn basic_credentials(headers: &HeaderMap) -> Option<(String, String)> {
 
 fn route(method: &Method, request: &RestRequest) -> RestResult {
     let path = request.path.trim_end_matches(".json");
-    let segments: Vec<&str> = path
-        .split('/')
-        .filter(|segment| !segment.is_empty())
-        .collect();
+    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     match (method.as_str(), segments.as_slice()) {
         ("GET", []) => Ok(account::get(request)),
         ("GET", ["Balance"]) => Ok(account::balance(request)),
         ("GET", ["Usage", "Records"] | ["Usage", "Records", _]) => account::usage(request),
-        ("GET", ["AvailablePhoneNumbers", country, kind]) => {
-            numbers::search(request, country, kind)
-        }
+        ("GET", ["AvailablePhoneNumbers", country, kind]) => numbers::search(request, country, kind),
         ("GET", ["IncomingPhoneNumbers"]) => numbers::list(request),
         ("POST", ["IncomingPhoneNumbers"]) => numbers::create(request),
         ("GET", ["IncomingPhoneNumbers", sid]) => numbers::get(request, sid),
@@ -215,18 +192,15 @@ fn route(method: &Method, request: &RestRequest) -> RestResult {
         ("GET", ["Messages", sid]) => messages::get(request, sid),
         ("DELETE", ["Messages", sid]) => messages::delete(request, sid),
         ("GET", ["Calls"]) => calls::list(request),
+        ("POST", ["Calls"]) => Err(RestError::invalid(20_001, "Starting calls by the API is not simulated")),
         ("GET", ["Calls", sid]) => calls::get(request, sid),
         ("POST", ["Calls", sid]) => calls::update(request, sid),
         ("GET", ["Calls", call_sid, "Recordings"]) => recordings::list(request, Some(call_sid)),
         ("GET", ["Recordings"]) => recordings::list(request, None),
-        ("GET", ["Recordings", name]) if request.path.ends_with(".json") => {
-            recordings::get(request, name)
-        }
+        ("GET", ["Recordings", name]) if request.path.ends_with(".json") => recordings::get(request, name),
         ("GET" | "HEAD", ["Recordings", name]) => media::get(request, name),
         ("DELETE", ["Recordings", sid]) => recordings::delete(request, sid),
-        ("GET", ["Recordings", sid, "Transcriptions"]) => {
-            recordings::list_transcriptions(request, sid)
-        }
+        ("GET", ["Recordings", sid, "Transcriptions"]) => recordings::list_transcriptions(request, sid),
         ("GET", ["Transcriptions", sid]) => recordings::get_transcription(request, sid),
         _unknown => Err(RestError::not_found(&request.uri(&request.path))),
     }
@@ -251,9 +225,7 @@ async fn trace(
         .get(header::CONTENT_TYPE)
         .is_some_and(|value| value.as_bytes().starts_with(b"application/json"));
     let (text, body) = if is_json {
-        let bytes: Bytes = axum::body::to_bytes(body, usize::MAX)
-            .await
-            .unwrap_or_default();
+        let bytes: Bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes).into_owned();
         (text, Body::from(bytes))
     } else {

@@ -23,40 +23,16 @@ const SETTINGS: [(&str, &str, SettingKind); 16] = [
     ("VoiceUrl", "voice_url", SettingKind::Url),
     ("VoiceMethod", "voice_method", SettingKind::Method),
     ("VoiceFallbackUrl", "voice_fallback_url", SettingKind::Url),
-    (
-        "VoiceFallbackMethod",
-        "voice_fallback_method",
-        SettingKind::Method,
-    ),
-    (
-        "VoiceApplicationSid",
-        "voice_application_sid",
-        SettingKind::Text,
-    ),
-    (
-        "VoiceCallerIdLookup",
-        "voice_caller_id_lookup",
-        SettingKind::Flag,
-    ),
+    ("VoiceFallbackMethod", "voice_fallback_method", SettingKind::Method),
+    ("VoiceApplicationSid", "voice_application_sid", SettingKind::Text),
+    ("VoiceCallerIdLookup", "voice_caller_id_lookup", SettingKind::Flag),
     ("StatusCallback", "status_callback", SettingKind::Url),
-    (
-        "StatusCallbackMethod",
-        "status_callback_method",
-        SettingKind::Method,
-    ),
+    ("StatusCallbackMethod", "status_callback_method", SettingKind::Method),
     ("SmsUrl", "sms_url", SettingKind::Url),
     ("SmsMethod", "sms_method", SettingKind::Method),
     ("SmsFallbackUrl", "sms_fallback_url", SettingKind::Url),
-    (
-        "SmsFallbackMethod",
-        "sms_fallback_method",
-        SettingKind::Method,
-    ),
-    (
-        "SmsApplicationSid",
-        "sms_application_sid",
-        SettingKind::Text,
-    ),
+    ("SmsFallbackMethod", "sms_fallback_method", SettingKind::Method),
+    ("SmsApplicationSid", "sms_application_sid", SettingKind::Text),
     ("TrunkSid", "trunk_sid", SettingKind::Text),
     ("BundleSid", "bundle_sid", SettingKind::Text),
 ];
@@ -92,14 +68,11 @@ pub fn search(request: &RestRequest, country: &str, kind: &str) -> RestResult {
     let count = request
         .find("PageSize")
         .and_then(|size| size.parse().ok())
-        .map_or(SEARCH_SIZE_DEFAULT, |size: usize| {
-            size.clamp(1, SEARCH_SIZE_MAX)
-        });
+        .map_or(SEARCH_SIZE_DEFAULT, |size: usize| size.clamp(1, SEARCH_SIZE_MAX));
     // Every number can do voice, SMS and MMS: asking for one that cannot finds nothing.
-    let is_impossible = ["VoiceEnabled", "SmsEnabled", "MmsEnabled"]
-        .iter()
-        .any(|name| request.find(name) == Some("false"))
-        || request.find("FaxEnabled") == Some("true");
+    let is_impossible =
+        ["VoiceEnabled", "SmsEnabled", "MmsEnabled"].iter().any(|name| request.find(name) == Some("false"))
+            || request.find("FaxEnabled") == Some("true");
     let state = request.carrier.state();
     let found: Vec<Value> = number_type
         .filter(|_| !is_impossible)
@@ -122,9 +95,8 @@ pub fn create(request: &RestRequest) -> RestResult {
     let mut state = carrier.state();
     let phone_number = match (request.find("PhoneNumber"), request.find("AreaCode")) {
         (Some(wanted), _) => {
-            let wanted = stock_form(wanted).ok_or_else(|| {
-                RestError::invalid(21_421, format!("{wanted} is not a valid number"))
-            })?;
+            let wanted = stock_form(wanted)
+                .ok_or_else(|| RestError::invalid(21_421, format!("{wanted} is not a valid number")))?;
             let on_sale = stock::find(&wanted).is_some() || state.extra_stock.contains(&wanted);
             let taken = state.find_number(&wanted).is_some();
             if taken || !on_sale || carrier.faults.take(CountedFault::BuyRace) {
@@ -134,10 +106,7 @@ pub fn create(request: &RestRequest) -> RestResult {
             wanted
         }
         (None, Some(area_code)) => {
-            let query = StockQuery {
-                area_code: Some(area_code.to_owned()),
-                ..StockQuery::default()
-            };
+            let query = StockQuery { area_code: Some(area_code.to_owned()), ..StockQuery::default() };
             ["US", "CA"]
                 .into_iter()
                 .flat_map(|country| stock::search(country, NumberType::Local, &query))
@@ -155,9 +124,7 @@ pub fn create(request: &RestRequest) -> RestResult {
     };
     let now = carrier.clock.now();
     let mut number = IncomingPhoneNumber {
-        sid: carrier
-            .sids
-            .next(SidKind::IncomingPhoneNumber, request.account.kind),
+        sid: carrier.sids.next(SidKind::IncomingPhoneNumber, request.account.kind),
         account_sid: request.account.sid.clone(),
         phone_number,
         settings,
@@ -173,9 +140,7 @@ pub fn create(request: &RestRequest) -> RestResult {
 
 pub fn list(request: &RestRequest) -> RestResult {
     // A parsed query has a space where the caller forgot to escape the plus.
-    let wanted = request
-        .find("PhoneNumber")
-        .map(|number| number.replace(' ', "+"));
+    let wanted = request.find("PhoneNumber").map(|number| number.replace(' ', "+"));
     let wanted_name = request.find("FriendlyName");
     let state = request.carrier.state();
     let items = state
@@ -184,13 +149,9 @@ pub fn list(request: &RestRequest) -> RestResult {
         .rev()
         .filter(|number| number.account_sid == request.account.sid)
         .filter(|number| {
-            wanted
-                .as_deref()
-                .is_none_or(|wanted| number.phone_number.contains(wanted.trim_matches('*')))
+            wanted.as_deref().is_none_or(|wanted| number.phone_number.contains(wanted.trim_matches('*')))
         })
-        .filter(|number| {
-            wanted_name.is_none_or(|name| number.find_setting("friendly_name") == Some(name))
-        })
+        .filter(|number| wanted_name.is_none_or(|name| number.find_setting("friendly_name") == Some(name)))
         .map(|number| number_json(request, number))
         .collect();
     drop(state);
@@ -199,10 +160,7 @@ pub fn list(request: &RestRequest) -> RestResult {
 
 pub fn get(request: &RestRequest, sid: &str) -> RestResult {
     let state = request.carrier.state();
-    let number = state
-        .numbers
-        .iter()
-        .find(|number| is_own(request, number, sid));
+    let number = state.numbers.iter().find(|number| is_own(request, number, sid));
     match number {
         Some(number) => Ok(Reply::Ok(number_json(request, number))),
         None => Err(RestError::not_found(&request.uri(&request.path))),
@@ -213,10 +171,7 @@ pub fn update(request: &RestRequest, sid: &str) -> RestResult {
     let settings = settings(&request.form)?;
     let now = request.carrier.clock.now();
     let mut state = request.carrier.state();
-    let number = state
-        .numbers
-        .iter_mut()
-        .find(|number| is_own(request, number, sid));
+    let number = state.numbers.iter_mut().find(|number| is_own(request, number, sid));
     match number {
         Some(number) => {
             number.settings.extend(settings);
@@ -247,9 +202,7 @@ fn is_own(request: &RestRequest, number: &IncomingPhoneNumber, sid: &str) -> boo
 fn settings(form: &Params) -> Result<BTreeMap<&'static str, String>, RestError> {
     let mut settings = BTreeMap::new();
     for (name, value) in form {
-        let known = SETTINGS
-            .iter()
-            .find(|(request_name, ..)| request_name == name);
+        let known = SETTINGS.iter().find(|(request_name, ..)| request_name == name);
         let Some((_, answer_name, kind)) = known else {
             // The carrier ignores parameters it does not know, misspelt ones included.
             continue;
@@ -300,7 +253,7 @@ fn available_json(number: &StockNumber) -> Value {
         "iso_country": area.map_or("US", |area| area.country),
         "address_requirements": "none",
         "beta": false,
-        "capabilities": {"voice": true, "SMS": true, "MMS": true, "fax": false},
+        "capabilities": {"voice": true, "sms": true, "mms": true, "fax": false},
     })
 }
 
@@ -311,8 +264,7 @@ fn number_json(request: &RestRequest, number: &IncomingPhoneNumber) -> Value {
         let value = match kind {
             SettingKind::Flag => json!(value.is_some_and(|value| value == "true")),
             SettingKind::Method => json!(value.map_or("POST", String::as_str)),
-            SettingKind::Url => json!(value.map_or("", String::as_str)),
-            SettingKind::Text => json!(number.find_setting(name)),
+            SettingKind::Url | SettingKind::Text => json!(number.find_setting(name)),
         };
         body.insert(name.to_owned(), value);
     }
@@ -348,11 +300,9 @@ fn number_json(request: &RestRequest, number: &IncomingPhoneNumber) -> Value {
 }
 
 fn is_toll_free(phone_number: &str) -> bool {
-    phone_number.strip_prefix("+1").is_some_and(|national| {
-        stock::TOLL_FREE_CODES
-            .iter()
-            .any(|code| national.starts_with(code))
-    })
+    phone_number
+        .strip_prefix("+1")
+        .is_some_and(|national| stock::TOLL_FREE_CODES.iter().any(|code| national.starts_with(code)))
 }
 
 #[cfg(test)]

@@ -38,10 +38,8 @@ pub fn get(request: &RestRequest, sid: &str) -> RestResult {
 /// Deletes a recording and its media.
 pub fn delete(request: &RestRequest, sid: &str) -> RestResult {
     let mut state = request.carrier.state();
-    let is_own = state
-        .recordings
-        .find(sid)
-        .is_some_and(|recording| recording.account_sid == request.account.sid);
+    let is_own =
+        state.recordings.find(sid).is_some_and(|recording| recording.account_sid == request.account.sid);
     if !is_own {
         return Err(RestError::not_found(&request.uri(&request.path)));
     }

@@ -41,6 +41,7 @@ use crate::companies::{Company, Scope};
 use crate::ctx::Ctx;
 use crate::db::Tx;
 use crate::kernel::id::{CompanyId, Id};
+use crate::metrics::ApiLabels;
 
 /// Where the API is.
 pub const ROOT: &str = "/api/v1";
@@ -135,7 +136,10 @@ async fn answer(
     request: axum::extract::Request,
 ) -> Response {
     let mut quota = None;
+    let counters = state.ctx.metrics.api_requests.clone();
     let reply = admit(state, route, path, request, &mut quota).await.unwrap_or_else(Reply::from);
+    let labels = ApiLabels { operation: route.operation_id, status: reply.status.as_u16() };
+    counters.get_or_create(&labels).inc();
     let mut response = reply.into_response();
     if let Some(quota) = quota {
         quota.write(response.headers_mut());

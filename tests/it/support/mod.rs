@@ -1,11 +1,14 @@
 //! A server for each test, with a database of its own, and clients that hold every answer against the
 //! OpenAPI document.
 
+pub mod carrier;
 pub mod client;
 pub mod contract;
 pub mod database;
 pub mod line;
 pub mod receiver;
+pub mod simulator;
+pub mod world;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,11 +19,14 @@ use calltracker::companies::{self, NewCompany, Scope};
 use calltracker::config::{Config, Given};
 use calltracker::ctx::Ctx;
 use calltracker::db::{self, Tx};
+use calltracker::events::{self, EventType};
 use calltracker::jobs::AsOf;
 use calltracker::kernel::clock::{Clock, Micros};
 use calltracker::kernel::id::CompanyId;
 use calltracker::kernel::secret::SecretKey;
 use calltracker::kernel::seed::Seed;
+use serde_json::{Value as Json, json};
+
 use self::client::Api;
 use self::database::TestDatabase;
 
@@ -62,9 +68,17 @@ impl TestApp {
 
     /// With other settings than the defaults.
     pub async fn with(change: impl FnOnce(&mut Config)) -> TestApp {
-        let database = TestDatabase::create();
         let start: jiff::Timestamp = START.parse().expect("it is a time");
-        let (clock, seed) = (Clock::manual(Micros::from(start)), Seed::fixed(1));
+        TestApp::at(Clock::manual(Micros::from(start)), change).await
+    }
+
+    /// By the system's clock, where a stranger's program checks the time.
+    pub async fn with_real_time() -> TestApp {
+        TestApp::at(Clock::System, |_| {}).await
+    }
+
+    async fn at(clock: Clock, change: impl FnOnce(&mut Config)) -> TestApp {
+        let (database, seed) = (TestDatabase::create(), Seed::fixed(1));
         let mut config = Given::default().resolve(Given::default()).expect("the defaults are valid");
         config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
         config.data = database.folder();
@@ -109,6 +123,11 @@ impl TestApp {
         TestCompany { scope: Scope::of(id), id, api, reader }
     }
 
+    /// Appends an event to a company's log and gives its id.
+    pub async fn append_event(&self, scope: Scope, n: i64) -> i64 {
+        self.write(move |tx| events::append(tx, scope, EventType::UsageCreated, &usage(n))).await.0
+    }
+
     pub fn advance(&self, by: Duration) {
         self.ctx.clock.advance(by);
     }
@@ -117,4 +136,13 @@ impl TestApp {
     pub fn shut_down(&self) {
         self.app.begin_stop();
     }
+}
+
+/// The data of an event.
+pub fn usage(id: i64) -> Json {
+    json!({
+        "id": id, "company_id": 1, "company_name": "Acme", "start_date": "2026-02-01", "end_date": "2026-03-01",
+        "local_numbers": 1, "tollfree_numbers": 0, "local_minutes": 3, "tollfree_minutes": 0, "sms_messages": 2,
+        "timestamp": "2026-03-01T05:00:00.000000Z",
+    })
 }

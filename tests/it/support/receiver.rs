@@ -110,8 +110,10 @@ impl Receiver {
 }
 
 async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
-    let headers =
-        headers.iter().map(|(k, v)| (k.to_string(), String::from_utf8_lossy(v.as_bytes()).into_owned())).collect();
+    let headers = headers
+        .iter()
+        .map(|(k, v)| (k.to_string(), String::from_utf8_lossy(v.as_bytes()).into_owned()))
+        .collect();
     shared.arrived.lock().unwrap().push(Arrived { headers, body });
     shared.count.send_modify(|n| *n += 1);
     let answer = shared.answer.lock().unwrap().clone();
