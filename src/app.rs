@@ -71,7 +71,7 @@ pub async fn start(config: Config, outside: Outside) -> anyhow::Result<App> {
     let fresh = state.directory.clone().keep_fresh(ctx.clone(), stopped.clone());
     let router = http::router(state);
     let jobs = jobs::run(ctx.clone(), outside.usage_as_of, stopped.clone());
-    let background = tokio::spawn(async { drop(tokio::join!(jobs, fresh)) });
+    let background = tokio::spawn(async { let _ = tokio::join!(jobs, fresh); });
     let server = tokio::spawn(serve(listener, router, stopped));
     Ok(App { address, ctx, stop, server, background })
 }

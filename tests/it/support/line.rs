@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use calltracker::carriers::accounts::{self, NewAccount, Secret};
 use calltracker::carriers::{Kind, collect};
-use calltracker::db::{self, sql};
+use calltracker::db::sql;
 use calltracker::kernel::id::{CarrierId, TrackerId};
 use calltracker::kernel::phone::{NumberType, PhoneNumber};
 use calltracker::trackers::{self, OwnedNumber, Settings, TrackerType};
@@ -255,19 +255,6 @@ impl Line {
     pub async fn count(&self, question: &'static str) -> i64 {
         let (count,) = self.app.write(move |tx| tx.one::<(i64,)>(sql(question))).await;
         count
-    }
-
-    pub async fn set(&self, change: impl FnOnce(&mut Settings)) {
-        let (scope, tracker) = (self.company.scope, self.tracker);
-        let mut settings = settings();
-        change(&mut settings);
-        self.app
-            .write(move |tx| {
-                trackers::update(tx, scope, tracker, &settings)
-                    .map(drop)
-                    .map_err(|e| db::Error::Internal(e.to_string()))
-            })
-            .await;
     }
 }
 
