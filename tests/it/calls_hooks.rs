@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use calltracker::carriers::reconcile;
+use calltracker::db::LockSpace;
 use calltracker::kernel::phone::PhoneNumber;
 use calltracker::trackers::blocked;
 use serde_json::Value as Json;
@@ -301,7 +302,7 @@ async fn withheld_callers_are_nobody_and_never_first() {
 async fn strange_texts_are_stored_and_spoken_safely() {
     let line = Line::with(|settings| {
         settings.name = "<script>alert(1)</script>".to_owned();
-        settings.whisper_message = "Call & <script>\u{0}\"'".to_owned();
+        settings.whisper_message = "Call & <script>\u{1}\"'".to_owned();
         settings.recording_message = "]]> <Hangup/>".to_owned();
     });
     let line = line.await;
@@ -344,6 +345,34 @@ async fn a_call_reaches_its_destination_while_the_database_is_broken() {
     let types: Vec<&str> = events.iter().map(|(kind, _)| kind.as_str()).collect();
     assert_eq!(types, ["call.received", "call.received", "call.finished"]);
     assert_eq!(text(&events[2].1, "status"), "answered");
+}
+
+#[tokio::test]
+async fn a_call_is_not_kept_waiting_for_a_slow_database() {
+    let line = Line::start().await;
+    line.voice("CA0", CALLER).await.expect(200);
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (held, holding) = tokio::sync::oneshot::channel();
+    let (mut held, key) = (Some(held), format!("{}/CA1", line.carrier));
+    // Holds SQLite's only writer, or the call's lock on PostgreSQL.
+    let slow = line.app.write(move |tx| {
+        tx.lock_text(LockSpace::Call, &key)?;
+        let _ = held.take().map(|held| held.send(()));
+        let _ = released.recv();
+        Ok(())
+    });
+    let call = async {
+        holding.await.unwrap();
+        let voice = line.voice("CA1", CALLER).await.expect(200);
+        release.send(()).unwrap();
+        voice
+    };
+    let ((), voice) = tokio::join!(slow, call);
+    assert!(voice.text.contains(DESTINATION) && !voice.text.contains("record"), "{}", voice.text);
+    // Its transaction was late, not lost; the end is the same call's.
+    line.end("CA1", "9").await.expect(204);
+    assert_eq!(line.count("select count(*) from calls where carrier_call_id = 'CA1'").await, 1);
+    assert_eq!(line.event_types().await, ["call.received", "call.received"]);
 }
 
 #[tokio::test]
