@@ -194,8 +194,7 @@ async fn note_stored(ctx: &Ctx, folder: &Folder, recording: Recording, kept: Kep
         calls::hold(tx, call)?;
         let state = recordings::stored(tx, id, &kept, delete)?;
         calls::announce_recordings(tx, &links, call)?;
-        // A voicemail may be complete with it; a copy may go now.
-        tx.wake(Wake::Calls);
+        // A voicemail may be complete with it, and the carrier's copy may go.
         tx.wake(Wake::Recordings);
         Ok::<_, db::Error>(state)
     });
@@ -221,7 +220,7 @@ async fn note_failure(ctx: &Ctx, recording: Recording, why: &NotFetched) -> db::
         let state = recordings::fetch_failed(tx, &recording, word)?;
         if state == State::Failed {
             // Its voicemail is told of without audio.
-            tx.wake(Wake::Calls);
+            tx.wake(Wake::Recordings);
         }
         Ok::<_, db::Error>(state)
     });

@@ -282,7 +282,7 @@ pub fn stored(tx: &mut Tx<'_>, id: RecordingId, file: &files::Kept, delete: bool
 }
 
 /// An attempt to fetch failed, for a reason in a word. Gives the state that follows: pending again, or failed
-/// if it was the last.
+/// if it was the last. Of two attempts at the same time one counts.
 ///
 /// # Errors
 /// The database's.
@@ -291,12 +291,13 @@ pub fn fetch_failed(tx: &mut Tx<'_>, recording: &Recording, failure: &str) -> db
     let state = if due.is_some() { State::Pending } else { State::Failed };
     tx.execute(
         sql("update recordings set state = ?, failure = ?, fetch_attempts = fetch_attempts + 1, fetch_due_at = ?
-             where id = ? and state = ?")
+             where id = ? and state = ? and fetch_attempts = ?")
         .bind(state.as_str())
         .bind(failure)
         .bind(due)
         .bind(recording.id)
-        .bind(State::Pending.as_str()),
+        .bind(State::Pending.as_str())
+        .bind(i64::from(recording.fetch_attempts)),
     )?;
     Ok(state)
 }
@@ -333,9 +334,10 @@ pub fn deleted_at_carrier(tx: &mut Tx<'_>, id: RecordingId) -> db::Result<()> {
 /// The database's.
 pub fn delete_failed(tx: &mut Tx<'_>, recording: &Recording) -> db::Result<bool> {
     let due = retry_at(tx.now(), recording.delete_attempts);
-    let statement =
-        "update recordings set delete_due_at = ?, delete_attempts = delete_attempts + 1 where id = ?";
-    tx.execute(sql(statement).bind(due).bind(recording.id))?;
+    let statement = "update recordings set delete_due_at = ?, delete_attempts = delete_attempts + 1
+         where id = ? and delete_attempts = ?";
+    let attempts = i64::from(recording.delete_attempts);
+    tx.execute(sql(statement).bind(due).bind(recording.id).bind(attempts))?;
     Ok(due.is_some())
 }
 

@@ -180,7 +180,7 @@ pub fn record_transcription(tx: &mut Tx<'_>, via: Via, update: &Update) -> db::R
         .bind(recording.id)
         .bind(TranscriptionStatus::Completed.as_str()),
     )?;
-    tx.wake(Wake::Calls);
+    tx.wake(Wake::Recordings);
     Ok(true)
 }
 
@@ -207,7 +207,7 @@ fn insert(
         .bind(due)
         .bind(now),
     )?;
-    tx.wake(Wake::Calls);
+    tx.wake(Wake::Recordings);
     Ok(made > 0)
 }
 

@@ -198,7 +198,7 @@ async fn the_carriers_copy_goes_after_ours_is_there() {
 
 #[tokio::test]
 async fn the_carriers_copy_stays_if_the_operator_wants_it() {
-    let app = TestApp::with(|config| config.recordings.keep_at_carrier = true).await;
+    let app = TestApp::quiet(|config| config.recordings.keep_at_carrier = true).await;
     let line = Line::on(app, |_| {}).await;
     record(&line).await;
     line.rest.answer("GET Recordings/RE1.mp3", 200, WAV);

@@ -102,10 +102,10 @@ impl Line {
 
     /// With other settings of the tracker.
     pub async fn with(change: impl FnOnce(&mut Settings)) -> Line {
-        Line::on(TestApp::start().await, change).await
+        Line::on(TestApp::quiet(|_| {}).await, change).await
     }
 
-    /// On a server that was started with other settings.
+    /// On a server that was started with other settings, and runs no background work.
     pub async fn on(app: TestApp, change: impl FnOnce(&mut Settings)) -> Line {
         let company = app.company("Example Company").await;
         let rest = Rest::start().await;
