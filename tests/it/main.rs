@@ -21,6 +21,7 @@ mod ladder;
 mod main_job;
 mod messages;
 mod outbound;
+mod program;
 mod provision;
 mod recordings;
 mod usage;

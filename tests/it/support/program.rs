@@ -24,9 +24,9 @@ impl Place {
     }
 
     /// A command of the program with the settings of this place.
-    pub fn command(&self, command: &str) -> Command {
+    pub fn command(&self, command: &[&str]) -> Command {
         let mut program = Command::new(env!("CARGO_BIN_EXE_calltracker"));
-        program.arg(command).arg("--data").arg(self.database.folder()).args(["--secret-key", &self.key]);
+        program.args(command).arg("--data").arg(self.database.folder()).args(["--secret-key", &self.key]);
         if let Some(url) = self.database.url() {
             program.args(["--database-url", &url]);
         }
@@ -36,7 +36,7 @@ impl Place {
 
     /// Starts the server and waits until it listens.
     pub fn serve(&self, more: &[&str]) -> Program {
-        let mut command = self.command("serve");
+        let mut command = self.command(&["serve"]);
         command.args(["--listen", "127.0.0.1:0", "--bootstrap-token", TOKEN]);
         command.args(["--webhooks-allow-targets", "127.0.0.0/8", "--carriers-allow-targets", "127.0.0.0/8"]);
         command.args(more).stderr(Stdio::inherit());

@@ -103,7 +103,8 @@ impl Receiver {
         arrived.into_iter().find(wanted).expect("it is there")
     }
 
-    async fn wait_until(&self, enough: impl Fn(&[Arrived]) -> bool) -> Vec<Arrived> {
+    /// Waits until what has arrived is `enough`.
+    pub async fn wait_until(&self, enough: impl Fn(&[Arrived]) -> bool) -> Vec<Arrived> {
         let mut count = self.shared.count.subscribe();
         loop {
             let arrived = self.arrived();

@@ -5,6 +5,8 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value as Json;
 
+use super::world::{ACCOUNT_SID, AUTH_TOKEN};
+
 /// Virtual seconds that pass in one: a call of a minute takes a third of a second.
 const SCALE: &str = "200";
 
@@ -35,9 +37,20 @@ impl Simulator {
     /// Has a call made, and waits until all of it was told to us.
     pub async fn call(&self, scenario: &Json) -> Json {
         let begun = self.post("/sim/calls", scenario).await;
-        let url = format!("{}/sim/calls/{}?wait=1", self.control, begun["call_sid"].as_str().expect("its id"));
+        let url =
+            format!("{}/sim/calls/{}?wait=1", self.control, begun["call_sid"].as_str().expect("its id"));
         let answer = reqwest::get(url).await.expect("the simulator answers");
         answer.json().await.expect("it tells about the call")
+    }
+
+    /// Puts a number into the account, as if it had been bought by hand.
+    pub async fn buy(&self, number: &str) {
+        let url = format!("{}/2010-04-01/Accounts/{ACCOUNT_SID}/IncomingPhoneNumbers.json", self.url);
+        let request = reqwest::Client::new().post(url).basic_auth(ACCOUNT_SID, Some(AUTH_TOKEN));
+        let body =
+            form_urlencoded::Serializer::new(String::new()).append_pair("PhoneNumber", number).finish();
+        let request = request.header("content-type", "application/x-www-form-urlencoded").body(body);
+        assert_eq!(request.send().await.expect("the simulator answers").status().as_u16(), 201);
     }
 
     /// Has something happen.
