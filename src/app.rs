@@ -16,6 +16,7 @@ use crate::ctx::{Ctx, Parts};
 use crate::db::{Db, Location};
 use crate::jobs;
 use crate::kernel::clock::Clock;
+use crate::kernel::phone::PhoneNumber;
 use crate::kernel::secret::SecretKey;
 use crate::kernel::seed::Seed;
 use crate::metrics::Metrics;
@@ -71,7 +72,9 @@ pub async fn start(config: Config, outside: Outside) -> anyhow::Result<App> {
     let fresh = state.directory.clone().keep_fresh(ctx.clone(), stopped.clone());
     let router = http::router(state);
     let jobs = jobs::run(ctx.clone(), outside.usage_as_of, stopped.clone());
-    let background = tokio::spawn(async { drop(tokio::join!(jobs, fresh)) });
+    let background = tokio::spawn(async {
+        tokio::join!(jobs, fresh);
+    });
     let server = tokio::spawn(serve(listener, router, stopped));
     Ok(App { address, ctx, stop, server, background })
 }
@@ -110,6 +113,8 @@ async fn open(config: &Config, outside: &Outside) -> anyhow::Result<Opened> {
     let (clock, seed) = (outside.clock.clone(), outside.seed.clone());
     let opening = tokio::task::spawn_blocking(move || Db::open(&location, clock, seed));
     let db = opening.await.context("opening the database")??;
+    // Reads the number plans, which takes half a second: no caller shall wait for that.
+    tokio::task::spawn_blocking(|| PhoneNumber::caller("+12025550123")).await?;
     let key = match &config.secret_key {
         Some(key) => key.clone(),
         // Read after the database's lock was taken: two first starts can't make two keys.
