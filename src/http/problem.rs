@@ -299,6 +299,14 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_panic_is_a_problem_that_tells_nothing() {
+        let caught = caught::<()>(async { panic!("the secret is 7") }).await;
+        let (status, _, body) = caught.expect_err("it panicked").into_parts();
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(!body.to_string().contains("secret"), "{body}");
+    }
+
     #[test]
     fn types_are_distinct_and_errors_are_bounded() {
         let mut uris: Vec<String> = Kind::ALL.iter().map(|kind| kind.uri()).collect();

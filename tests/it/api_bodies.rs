@@ -26,7 +26,7 @@ async fn all_wrong_fields_are_told_at_once() {
         },
         {
           "field": "country",
-          "message": "must have 0 to 2 characters, not 3"
+          "message": "must have at most 2 characters, not 3"
         },
         {
           "field": "name",

@@ -8,6 +8,8 @@ use reqwest::Method;
 use serde_json::{Value as Json, json};
 
 use crate::support::TestApp;
+use crate::support::carrier::{Carrier, Fault, Step};
+use crate::support::world::{ACCOUNT_SID, AUTH_TOKEN, DESTINATION};
 
 fn company(name: &str) -> Json {
     json!({ "name": name, "time_zone": "UTC", "country": "US" })
@@ -133,4 +135,22 @@ async fn odd_keys_are_refused() {
     let request = app.api.request(Method::POST, "/companies").json(&company("Acme"));
     let twice = request.header("Idempotency-Key", "a").header("Idempotency-Key", "b");
     app.api.send(twice).await.expect_problem(400, "validation");
+}
+
+#[tokio::test]
+async fn work_that_takes_long_is_not_taken_over_while_it_runs() {
+    let app = TestApp::start().await;
+    let (company, carrier) = (app.company("Acme").await, Carrier::start().await);
+    carrier.put_on_sale(&["+12705550101"]);
+    let account = json!({ "kind": "twilio", "account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN, "base_url": carrier.url });
+    company.api.post(&company.path("/carriers"), &account).await.expect(201);
+    carrier.fail(Step::Buy, Fault::DoAndHang);
+    let (api, path) = (company.api.clone(), company.path("/trackers"));
+    let tracker = json!({ "name": "Flyer", "destination": DESTINATION, "numbers": { "buy": {} } });
+    let (first, body) = (path.clone(), tracker.clone());
+    tokio::spawn(async move { api.post_once(&first, &body, "k").await });
+    carrier.saw(Step::Buy).await;
+    app.advance(Duration::from_secs(200));
+    company.api.post_once(&path, &tracker, "k").await.expect_problem(409, "in-progress");
+    assert_eq!(carrier.count(Step::Buy), 1);
 }

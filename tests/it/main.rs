@@ -7,12 +7,16 @@ mod support;
 
 mod api_auth;
 mod api_bodies;
+mod api_calls;
 mod api_companies;
 mod api_events;
 mod api_idempotency;
 mod api_lists;
+mod api_messages;
 mod api_openapi;
 mod api_rate;
+mod api_trackers;
+mod api_webhooks;
 mod calls_hooks;
 mod calls_list;
 mod calls_order;

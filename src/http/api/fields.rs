@@ -3,13 +3,16 @@
 //! two can't differ. Nothing is ignored: an unknown, doubled or ill-typed key is an error, and all errors
 //! are told at once.
 
+mod node;
+
 use std::fmt;
 
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
-use serde::de::{DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Number, Value as Json, json};
 
+use self::node::Node;
 use crate::http::problem::{FieldError, Kind as ProblemKind, Problem};
 
 /// So much of a strange key is repeated in the error about it, in characters.
@@ -391,6 +394,8 @@ impl Errors {
             self.add(field, "must not contain the character NUL");
         } else if length < min && min == 1 {
             self.add(field, "must not be empty");
+        } else if min == 0 && length > max {
+            self.add(field, format!("must have at most {max} characters, not {length}"));
         } else if length < min || length > max {
             self.add(field, format!("must have {min} to {max} characters, not {length}"));
         } else {
@@ -460,189 +465,5 @@ fn is_json(headers: &HeaderMap) -> bool {
         && ["", "charset=utf-8", "charset=\"utf-8\""].contains(&parameters.as_str())
 }
 
-/// JSON as it was sent: an object's keys may be there twice, which `serde_json::Value` would hide.
-enum Node {
-    Null,
-    Bool(bool),
-    Number(Number),
-    Text(String),
-    List(Vec<Node>),
-    Object(Vec<(String, Node)>),
-}
-
-impl<'de> serde::Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Node, D::Error> {
-        deserializer.deserialize_any(NodeVisitor)
-    }
-}
-
-struct NodeVisitor;
-
-impl<'de> Visitor<'de> for NodeVisitor {
-    type Value = Node;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E>(self) -> Result<Node, E> {
-        Ok(Node::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
-        Ok(Node::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
-        Ok(Node::Number(value.into()))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
-        Ok(Node::Number(value.into()))
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Node, E> {
-        Number::from_f64(value).map(Node::Number).ok_or_else(|| E::custom("number out of range"))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Node, E> {
-        Ok(Node::Text(value.to_owned()))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Node, E> {
-        Ok(Node::Text(value))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
-        let mut nodes = Vec::new();
-        while let Some(node) = access.next_element()? {
-            nodes.push(node);
-        }
-        Ok(Node::List(nodes))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(entry) = access.next_entry()? {
-            entries.push(entry);
-        }
-        Ok(Node::Object(entries))
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use axum::http::HeaderValue;
-
-    use super::*;
-
-    static SHOUT: Rule = Rule {
-        max: 5,
-        format: "",
-        example: "HEY",
-        check: |text| {
-            if text.to_uppercase() == text { Ok(()) } else { Err("is not loud".to_owned()) }
-        },
-    };
-
-    const TABLE: &[Field] = &[
-        Field::new("name", Kind::Text { min: 1, max: 5 }, "").required(),
-        Field::new("loud", Kind::Rule(&SHOUT), ""),
-        Field::new("on", Kind::Bool, "").default("true"),
-        Field::new("count", Kind::Integer { min: 1, max: 9 }, ""),
-        Field::new("value", Kind::Number { min: 0.0, max: 1.5 }, "").nullable(),
-        Field::new("kind", Kind::Choice(|| vec!["a", "b"]), ""),
-        Field::new("tags", Kind::List { of: &Kind::Text { min: 1, max: 3 }, min: 0, max: 2 }, ""),
-        Field::new("inner", Kind::Object(&[Field::new("x", Kind::Bool, "").required()]), ""),
-        Field::new(
-            "either",
-            Kind::OneOf(&[Field::new("a", Kind::Bool, ""), Field::new("b", Kind::Bool, "")]),
-            "",
-        ),
-        Field::new("map", Kind::Map { entries_max: 2, key_max: 3, value: &Kind::Bool }, ""),
-        Field::new("some", Kind::WordOr { word: "all", list: &TAGS }, ""),
-    ];
-    static TAGS: Kind = Kind::List { of: &Kind::Choice(|| vec!["a", "b"]), min: 1, max: 2 };
-
-    fn errors(body: &str, mode: Mode) -> Vec<String> {
-        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
-        let Err(problem) = decode(&headers, body.as_bytes(), TABLE, mode) else { return Vec::new() };
-        let (_, _, body) = problem.into_parts();
-        let Some(errors) = body["errors"].as_array() else {
-            return vec![body["detail"].as_str().unwrap_or_default().to_owned()];
-        };
-        let text = |e: &Json, key: &str| e[key].as_str().unwrap_or_default().to_owned();
-        errors.iter().map(|e| format!("{} {}", text(e, "field"), text(e, "message"))).collect()
-    }
-
-    #[test]
-    fn every_wrong_field_is_told_at_once() {
-        let body = r#"{"name":"toolong","loud":"hey","on":1,"count":10,"value":"1","kind":"c","tags":["a","a"],
-            "inner":{"y":1},"either":{},"map":{"long":true,"b":1},"some":"none","other":0}"#;
-        insta::assert_snapshot!(errors(body, Mode::New).join("\n"), @r#"
-        name must have 1 to 5 characters, not 7
-        loud is not loud
-        on must be true or false
-        count must be an integer from 1 to 9
-        value must be a number from 0 to 1.5
-        kind must be one of: a, b
-        tags[1] is there twice
-        inner.y is not a known key
-        inner.x is required
-        either must have exactly one of: a, b
-        map.long must have 1 to 3 characters, not 4
-        map.b must be true or false
-        some must be "all" or a list
-        other is not a known key
-        "#);
-    }
-
-    #[test]
-    fn odd_bodies_are_refused_with_their_reason() {
-        for (body, expected) in [
-            ("", "The body is not JSON: EOF while parsing a value at line 1 column 0"),
-            ("{\"name\":\n1,}", "The body is not JSON: trailing comma at line 2 column 3"),
-            ("[]", "The body must be a JSON object"),
-            ("{} {}", "The body is not JSON: trailing characters at line 1 column 4"),
-            ("{}", "name is required"),
-            (r#"{"name":"a","name":"b"}"#, "name is there twice"),
-            (r#"{"name":null}"#, "name must not be null but a text"),
-            (r#"{"name":"a\u0000"}"#, "name must not contain the character NUL"),
-            (r#"{"name":""}"#, "name must not be empty"),
-            (r#"{"name":"a","count":1.5}"#, "count must be an integer from 1 to 9"),
-            (r#"{"name":"a","tags":["a","b","c"]}"#, "tags must have 0 to 2 items"),
-            (r#"{"name":"a","some":["c"]}"#, "some[0] must be one of: a, b"),
-            (r#"{"name":"a","either":{"a":true,"b":true}}"#, "either must have exactly one of: a, b"),
-        ] {
-            assert_eq!(errors(body, Mode::New), [expected], "{body}");
-        }
-        let deep = format!("{{\"name\":{}", "[".repeat(100_000));
-        assert!(errors(&deep, Mode::New)[0].contains("recursion limit exceeded"));
-    }
-
-    #[test]
-    fn a_change_needs_nothing_and_a_new_object_gets_defaults() {
-        let headers = HeaderMap::from_iter([(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/json; charset=UTF-8"),
-        )]);
-        let changed = decode(&headers, br#"{"value":null}"#, TABLE, Mode::Change).expect("it is valid");
-        assert_eq!(changed.get::<bool>("on"), None);
-        assert_eq!(changed.get::<Option<f64>>("value"), Some(None));
-        let new = decode(&headers, r#"{"name":"ééééé"}"#.as_bytes(), TABLE, Mode::New).expect("it is valid");
-        assert!(new.need::<bool>("on"));
-        assert_eq!(new.need::<String>("name"), "ééééé");
-        assert_eq!(new.get::<Option<f64>>("value"), None);
-    }
-
-    #[test]
-    fn only_json_is_read() {
-        for media in
-            ["", "text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin1"]
-        {
-            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(media))]);
-            let problem = decode(&headers, b"{}", TABLE, Mode::Change).expect_err(media);
-            assert_eq!(problem.kind(), ProblemKind::UnsupportedMediaType, "{media}");
-        }
-    }
-}
+mod tests;
