@@ -7,6 +7,7 @@ pub mod problem;
 
 mod docs;
 mod ops;
+mod ui;
 
 use std::sync::Arc;
 
@@ -45,6 +46,7 @@ pub fn router(state: AppState) -> Router {
         .merge(api::router())
         .merge(docs::router())
         .merge(ops::router())
+        .merge(ui::router())
         .fallback(problem::unknown_path)
         .method_not_allowed_fallback(problem::unknown_method)
         .layer(from_fn(for_all))
