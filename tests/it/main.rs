@@ -18,4 +18,5 @@ mod ladder;
 mod messages;
 mod outbound;
 mod provision;
+mod ui_login;
 mod usage;
