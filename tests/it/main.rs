@@ -19,4 +19,6 @@ mod messages;
 mod outbound;
 mod provision;
 mod ui_login;
+mod ui_pages;
+mod ui_webhooks;
 mod usage;

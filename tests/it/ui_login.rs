@@ -110,7 +110,7 @@ async fn guessing_is_refused_after_a_while_whatever_is_guessed() {
 #[tokio::test]
 async fn one_client_can_not_try_many_users() {
     let (_app, mut browser) = scene().await;
-    // Addresses that can't be anybody's cost no hash, but count.
+    // What can't be an address counts for the client only.
     for n in 0..60 {
         browser.log_in(&format!("{n}"), "x").await.expect(401);
     }
