@@ -9,6 +9,7 @@ use url::Url;
 use super::error::PageError;
 use super::gate::{self, Answer, Request};
 use super::view::{Frame, Moment, Pages, Section, clock, word};
+use crate::calls::state::Status;
 use crate::calls::{self, Call, CallView, Filter};
 use crate::companies::Scope;
 use crate::db::{self, Tx};
@@ -48,6 +49,11 @@ impl Row {
 
     fn status(&self) -> String {
         word(self.call.status.as_str())
+    }
+
+    /// The caller left a message; the call's own page knows whether it can be listened to yet.
+    fn has_message(&self) -> bool {
+        self.call.status == Status::Voicemail
     }
 
     /// What the call is credited to, in a few words.
