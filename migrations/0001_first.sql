@@ -73,7 +73,7 @@ create table purchases (
     id {{pk}},
     company_id bigint not null references companies (id),
     carrier_id bigint not null references carriers (id),
-    number text not null,
+    number text not null unique,
     attempts bigint not null,
     -- When it is to be looked at by the job that gives numbers back.
     due_at bigint not null
@@ -332,6 +332,7 @@ create table webhooks (
     status_at bigint not null,
     verified_target text not null,
     activation bigint not null,
+    revision bigint not null,
     secret {{blob}} not null,
     previous_secret {{blob}},
     previous_until bigint,

@@ -16,6 +16,7 @@ use crate::ctx::{Ctx, Parts};
 use crate::db::{Db, Location};
 use crate::jobs;
 use crate::kernel::clock::Clock;
+use crate::kernel::phone::PhoneNumber;
 use crate::kernel::secret::SecretKey;
 use crate::kernel::seed::Seed;
 use crate::metrics::Metrics;
@@ -67,8 +68,13 @@ pub async fn start(config: Config, outside: Outside) -> anyhow::Result<App> {
     let address = listener.local_addr().context("asking for the address listened on")?;
     let ctx = context(config, outside.clock, outside.seed, ctx_parts, address)?;
     let (stop, stopped) = watch::channel(false);
-    let router = http::router(http::AppState::new(ctx.clone(), stopped.clone()));
-    let background = tokio::spawn(jobs::run(ctx.clone(), outside.usage_as_of, stopped.clone()));
+    let state = http::AppState::new(ctx.clone(), stopped.clone());
+    let fresh = state.directory.clone().keep_fresh(ctx.clone(), stopped.clone());
+    let router = http::router(state);
+    let jobs = jobs::run(ctx.clone(), outside.usage_as_of, stopped.clone());
+    let background = tokio::spawn(async {
+        tokio::join!(jobs, fresh);
+    });
     let server = tokio::spawn(serve(listener, router, stopped));
     Ok(App { address, ctx, stop, server, background })
 }
@@ -107,6 +113,8 @@ async fn open(config: &Config, outside: &Outside) -> anyhow::Result<Opened> {
     let (clock, seed) = (outside.clock.clone(), outside.seed.clone());
     let opening = tokio::task::spawn_blocking(move || Db::open(&location, clock, seed));
     let db = opening.await.context("opening the database")??;
+    // Reads the number plans, which takes half a second: no caller shall wait for that.
+    tokio::task::spawn_blocking(|| PhoneNumber::caller("+12025550123")).await?;
     let key = match &config.secret_key {
         Some(key) => key.clone(),
         // Read after the database's lock was taken: two first starts can't make two keys.

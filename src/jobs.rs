@@ -12,9 +12,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::ctx::Ctx;
-use crate::db::{Lead, Wake};
+use crate::db::{self, Lead, Wake};
 use crate::kernel::clock::Micros;
-use crate::webhooks;
+use crate::{calls, carriers, http, messages, usage, voicemails, webhooks};
 
 /// How often a process that doesn't lead asks whether it may, and one that does whether it still is.
 const ASK_LEAD_EVERY: Duration = Duration::from_secs(2);
@@ -49,7 +49,64 @@ pub struct Job {
 type Running = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 
 /// All of it but the delivery engine, which is a loop of its own.
-pub const JOBS: [Job; 0] = [];
+pub const JOBS: [Job; 8] = [
+    Job {
+        name: "calls.settle",
+        every: SECONDS_5,
+        wake: Some(Wake::Calls),
+        run: |ctx, _| Box::pin(async move { done(calls::settle(&ctx).await) }),
+    },
+    Job {
+        name: "voicemails.announce",
+        every: SECONDS_5,
+        wake: Some(Wake::Recordings),
+        run: |ctx, _| Box::pin(async move { done(voicemails::announce(&ctx).await) }),
+    },
+    Job {
+        name: "recordings.collect",
+        every: SECONDS_5,
+        wake: Some(Wake::Recordings),
+        run: |ctx, _| Box::pin(async move { done(carriers::collect::run_once(&ctx).await) }),
+    },
+    Job {
+        name: "calls.reconcile",
+        every: MINUTE,
+        wake: None,
+        run: |ctx, _| Box::pin(async move { done(carriers::reconcile::run_once(&ctx).await) }),
+    },
+    Job {
+        name: "numbers.release",
+        every: MINUTE,
+        wake: Some(Wake::Routing),
+        run: |ctx, _| Box::pin(async move { done(carriers::provision::release_due(&ctx).await) }),
+    },
+    Job {
+        name: "messages.fail_stale",
+        every: MINUTE,
+        wake: None,
+        run: |ctx, _| Box::pin(async move { done(messages::outgoing::fail_stale(&ctx.db).await) }),
+    },
+    Job {
+        name: "usage.close",
+        every: SECONDS_5,
+        wake: None,
+        run: |ctx, as_of| Box::pin(async move { done(usage::close_due(&ctx.db, as_of.get(&ctx)).await) }),
+    },
+    Job {
+        name: "idempotency.sweep",
+        every: MINUTE,
+        wake: None,
+        run: |ctx, _| Box::pin(async move { done(http::api::idempotency::sweep(&ctx).await) }),
+    },
+];
+
+const SECONDS_5: Duration = Duration::from_secs(5);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// How much a job did is of no interest here.
+fn done<T>(result: db::Result<T>) -> anyhow::Result<()> {
+    Ok(result.map(drop)?)
+}
 
 impl Job {
     /// Runs it once, now.
@@ -78,6 +135,9 @@ pub async fn run(ctx: Ctx, usage_as_of: AsOf, mut stop: watch::Receiver<bool>) {
 
 /// Works until `stop` turns true or the lead is lost; then nothing of it is left running.
 async fn work(ctx: &Ctx, usage_as_of: &AsOf, lead: &Lead, mut stop: watch::Receiver<bool>) {
+    if let Err(error) = carriers::collect::clean_up(ctx).await {
+        tracing::error!(error = %error, "half-written recordings can't be removed");
+    }
     let (halt, halted) = watch::channel(false);
     let mut tasks = JoinSet::new();
     tasks.spawn(webhooks::run_engine(ctx.clone(), halted.clone()));

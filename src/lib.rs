@@ -11,10 +11,7 @@ pub mod jobs;
 pub mod carriers;
 
 pub mod usage;
-pub mod voicemails {
-    //! Voicemails.
-    pub mod update;
-}
+pub mod voicemails;
 pub mod webhooks;
 
 pub mod calls;

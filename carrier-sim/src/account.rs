@@ -26,6 +26,14 @@ impl AccountKind {
         }
     }
 
+    /// What the carrier's requests call themselves.
+    pub fn user_agent(self) -> &'static str {
+        match self {
+            Self::Twilio => "TwilioProxy/1.1",
+            Self::SignalWire => "SignalWire",
+        }
+    }
+
     /// Whether webhooks tell where caller and number are, and repeat From and To as Caller and Called. SignalWire
     /// documents neither.
     pub fn has_geography(self) -> bool {

@@ -316,6 +316,7 @@ impl<L: Legs> Interpreter<L> {
     /// The caller left before anybody was connected.
     async fn abandon(&mut self, dialing: &mut Dialing<'_>, first: usize) {
         dialing.caller_left = true;
+        self.progress.abandoned = true;
         self.set_final_status(if self.answered { CallStatus::Completed } else { CallStatus::Canceled });
         for place in first..dialing.legs.len() {
             let status = match (dialing.legs[place].answered_at, self.abandoned_dial) {

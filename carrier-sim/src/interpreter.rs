@@ -1,6 +1,6 @@
 //! The TwiML interpreter: carries out the customer's documents on a call's legs. Decides what each verb does and which
-//! document comes next; Dial and whisper are in `dial`, recordings in `recorder`. It knows the legs only through
-//! `legs::Legs`, so the same code runs simulated and real calls.
+//! document comes next; prompts and Gather are in `prompts`, Dial and whisper in `dial`, recordings in `recorder`. It
+//! knows the legs only through `legs::Legs`, so the same code runs simulated and real calls.
 //!
 //! Rules that are easy to get wrong, as documented for the verbs: a Dial or Record with an action never continues with the
 //! next verb; a Record without an action asks for the current document again; Reject, Pause, Redirect and a Dial with
@@ -13,13 +13,13 @@ use jiff::SignedDuration;
 use crate::account::Account;
 use crate::callbacks;
 use crate::faults::Hook;
-use crate::legs::{Audio, CALLER, CollectRules, Gone, Heard, LegId, Legs, RecordEnd, RecordRules};
+use crate::legs::{Audio, CALLER, Gone, LegId, Legs, RecordEnd, RecordRules};
 use crate::recorder::FinishedRecording;
 use crate::records::{Call, CallStatus, IncomingPhoneNumber, Outcome};
 use crate::scenario::AbandonedDial;
 use crate::state::Carrier;
 use crate::trace::{Happening, Subject};
-use crate::twiml::{self, Gather, Link, Method, Prompt, Record, Verb};
+use crate::twiml::{self, Link, Method, Prompt, Record, Verb};
 use crate::webhooks::{Answer, Params, Request, Webhooks, resolve};
 
 /// A call that asks for more documents than this is going round in circles.
@@ -54,6 +54,8 @@ pub struct Interpreter<L> {
 pub(crate) struct Progress {
     pub bridged: bool,
     pub voicemail: bool,
+    /// The caller left while it rang.
+    pub abandoned: bool,
     pub dial_ended: Option<CallStatus>,
 }
 
@@ -129,8 +131,7 @@ impl<L: Legs> Interpreter<L> {
         let mut next = match self.voice_request() {
             Some(request) => Next::Document(request),
             None => {
-                let text = "the number has no VoiceUrl";
-                self.warn(CALLER, 21_402, text);
+                self.warn(CALLER, 21_402, "there is no document for this call");
                 self.apologise().await
             }
         };
@@ -161,8 +162,10 @@ impl<L: Legs> Interpreter<L> {
             End::Rejected { .. } => Outcome::Rejected,
             End::Document | End::CallerLeft if self.progress.bridged => Outcome::Answered,
             End::Document | End::CallerLeft if self.progress.voicemail => Outcome::Voicemail,
-            End::CallerLeft => Outcome::Abandoned,
-            End::Document => match self.progress.dial_ended {
+            End::CallerLeft if self.progress.abandoned || self.progress.dial_ended.is_none() => {
+                Outcome::Abandoned
+            }
+            End::Document | End::CallerLeft => match self.progress.dial_ended {
                 Some(CallStatus::NoAnswer | CallStatus::Canceled | CallStatus::Completed) => {
                     Outcome::NoAnswer
                 }
@@ -176,7 +179,15 @@ impl<L: Legs> Interpreter<L> {
         }
     }
 
+    /// Nothing when the number has no VoiceUrl, or has something that goes before it.
     fn voice_request(&self) -> Option<Request> {
+        let overrides = ["trunk_sid", "voice_application_sid"];
+        let is_set = |name: &&str| self.number.find_setting(name).is_some();
+        if let Some(name) = overrides.into_iter().find(is_set) {
+            let text = format!("VoiceUrl is ignored: the number has a {name}");
+            self.warn(CALLER, 21_402, &text);
+            return None;
+        }
         let url = self.number.find_setting("voice_url")?;
         let token = format!("{{\"parentCallInfoToken\":\"{}\"}}", self.carrier.sids.next_uuid());
         Some(Request {
@@ -335,85 +346,6 @@ impl<L: Legs> Interpreter<L> {
         });
     }
 
-    pub(crate) async fn prompt(&mut self, leg: LegId, prompt: &Prompt, page: &Page) -> Result<(), Gone> {
-        for audio in self.audio(leg, prompt, page).await {
-            self.legs.play(leg, &audio).await?;
-        }
-        Ok(())
-    }
-
-    /// A prompt as sound; the media of a Play is fetched once, however often it is repeated.
-    async fn audio(&mut self, leg: LegId, prompt: &Prompt, page: &Page) -> Vec<Audio> {
-        /// "loop 0" means forever, which here is often enough for any call.
-        const FOREVER: u32 = 1000;
-        let repeated = |audio: Audio, repeat: u32| {
-            let times = if repeat == 0 { FOREVER } else { repeat };
-            vec![audio; usize::try_from(times).unwrap_or(1)]
-        };
-        match prompt {
-            Prompt::Say { text, repeat } => repeated(Audio::Speech { text: text.clone() }, *repeat),
-            Prompt::Play { url, repeat } => match self.media_length(leg, url, page).await {
-                Some(length) => repeated(Audio::File { length }, *repeat),
-                None => Vec::new(),
-            },
-            Prompt::PlayDigits { digits } => vec![Audio::Keys { digits: digits.clone() }],
-            Prompt::Pause { seconds } => vec![Audio::Silence { length: seconds_of(*seconds) }],
-        }
-    }
-
-    /// Fetches the media of a Play; a failure is in the error log and the call goes on.
-    async fn media_length(&mut self, leg: LegId, url: &str, page: &Page) -> Option<SignedDuration> {
-        let request = self.request(
-            Hook::Play,
-            leg,
-            &Link { url: url.to_owned(), method: Method::Get },
-            page,
-            Params::new(),
-        )?;
-        let answer = self.fetch(request).await.ok()?;
-        if !answer.content_type.starts_with("audio/") {
-            let text = format!("{:?} cannot be played", answer.content_type);
-            self.warn(leg, 12_300, &text);
-            return None;
-        }
-        let length_ms = crate::media::play_length_ms(&answer.content_type, &answer.body);
-        Some(SignedDuration::from_millis(i64::try_from(length_ms).unwrap_or(i64::MAX)))
-    }
-
-    /// The request a Gather leads to, if it leads anywhere.
-    pub(crate) async fn gather(
-        &mut self,
-        leg: LegId,
-        gather: &Gather,
-        page: &Page,
-    ) -> Result<Option<Request>, Gone> {
-        let mut prompts = Vec::new();
-        for prompt in &gather.prompts {
-            prompts.extend(self.audio(leg, prompt, page).await);
-        }
-        let rules = CollectRules {
-            dtmf: gather.dtmf,
-            speech: gather.speech,
-            timeout: seconds_of(gather.timeout_s),
-            num_digits: gather.num_digits,
-            finish_on_key: gather.finish_on_key.clone(),
-        };
-        let mut params = self.with_leg(leg, callbacks::standard);
-        match self.legs.collect(leg, &prompts, &rules).await? {
-            Heard::Digits(digits) => callbacks::add(&mut params, "Digits", &digits),
-            Heard::Speech(words) => {
-                callbacks::add(&mut params, "SpeechResult", &words);
-                callbacks::add(&mut params, "Confidence", "0.9");
-            }
-            Heard::Nothing if gather.action_on_empty_result => {
-                callbacks::add(&mut params, "Digits", "");
-            }
-            Heard::Nothing => return Ok(None),
-        }
-        let action = gather.action.clone().unwrap_or_else(|| page.link());
-        Ok(self.request(Hook::Gather, leg, &action, page, params))
-    }
-
     async fn record(&mut self, record: &Record, page: &Page) -> Next {
         if record.action.is_none() {
             self.record_loops += 1;
@@ -527,7 +459,7 @@ impl<L: Legs> Interpreter<L> {
 
 impl Page {
     /// The document itself, which is what an absent action means.
-    fn link(&self) -> Link {
+    pub fn link(&self) -> Link {
         Link { url: self.url.clone(), method: Method::Post }
     }
 }

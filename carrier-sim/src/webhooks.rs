@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::cookie::{CookieStore as _, Jar};
-use reqwest::header::{CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE, USER_AGENT};
 use url::Url;
 
 use crate::account::Account;
+use crate::connection_overrides::{ConnectionOverrides, FailureKind};
 use crate::faults::{FaultAction, Hook};
 use crate::signature;
 use crate::state::Carrier;
@@ -29,8 +30,6 @@ const REDIRECTS_MAX: u32 = 10;
 const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Of the media of a Play.
 const MEDIA_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// "Connection overrides" allow at most this many retries.
-const RETRIES_MAX: u32 = 5;
 
 /// The requests about one call or message.
 #[derive(Debug)]
@@ -175,7 +174,7 @@ impl Webhooks {
                 }
                 Err(failure) => failure,
             };
-            if attempt >= overrides.retries || !overrides.retries_after(&failure) {
+            if attempt >= overrides.retries || !overrides.retries_after(failure.kind()) {
                 return Err(WebhookError {
                     code: failure.code,
                     text: failure.text,
@@ -237,8 +236,8 @@ impl Webhooks {
                 .body(form),
         };
         builder = builder
-            .header("User-Agent", "TwilioProxy/1.1")
-            .header("Accept", "*/*")
+            .header(USER_AGENT, self.account.kind.user_agent())
+            .header(ACCEPT, "*/*")
             .header("I-Twilio-Idempotency-Token", token)
             .header(self.account.kind.signature_header(), signature::sign(key, &url, signed_params));
         if let Some(cookies) = self.cookies.cookies(&target) {
@@ -330,6 +329,14 @@ impl Hop {
 }
 
 impl Failure {
+    fn kind(&self) -> FailureKind {
+        match self.status {
+            Some(status) => FailureKind::Status(status),
+            None if self.is_connect => FailureKind::Connect,
+            None => FailureKind::Read,
+        }
+    }
+
     fn new(code: u32, text: String) -> Self {
         Self { code, text, is_connect: false, status: None, body: Vec::new() }
     }
@@ -341,39 +348,6 @@ impl Failure {
     fn transport(error: reqwest::Error) -> Self {
         let is_connect = error.is_connect();
         Self { is_connect, ..Self::new(if is_connect { 11_205 } else { 11_200 }, format!("{error:?}")) }
-    }
-}
-
-/// What a URL's fragment asks of the carrier: `#rc=2&rp=5xx,rt`.
-/// <https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides>
-struct ConnectionOverrides {
-    retries: u32,
-    policies: Vec<String>,
-}
-
-impl ConnectionOverrides {
-    fn of_url(url: &str) -> Self {
-        let fragment = url.split_once('#').map_or("", |(_, fragment)| fragment);
-        let mut overrides = Self { retries: 0, policies: vec!["ct".to_owned()] };
-        for (name, value) in form_urlencoded::parse(fragment.as_bytes()) {
-            match name.as_ref() {
-                "rc" => overrides.retries = value.parse().unwrap_or(0).min(RETRIES_MAX),
-                "rp" => overrides.policies = value.split(',').map(str::to_owned).collect(),
-                _other_settings => {}
-            }
-        }
-        overrides
-    }
-
-    fn retries_after(&self, failure: &Failure) -> bool {
-        let policy = match failure.status {
-            Some(400..500) => "4xx",
-            Some(500..600) => "5xx",
-            Some(_) => return false,
-            None if failure.is_connect => "ct",
-            None => "rt",
-        };
-        self.policies.iter().any(|wanted| wanted == policy || wanted == "all")
     }
 }
 
@@ -411,21 +385,6 @@ mod tests {
             ("http://Example.test?q", "http://Example.test?q"),
         ] {
             assert_eq!(resolve(base, url).as_deref(), Some(resolved));
-        }
-    }
-
-    #[test]
-    fn retries_happen_only_when_the_fragment_asks() {
-        let error = |status| Failure { status, ..Failure::new(11_200, String::new()) };
-        for (url, retries, after_503) in [
-            ("http://a/b", 0, false),
-            ("http://a/b#rc=2", 2, false),
-            ("http://a/b#rc=9&rp=5xx", 5, true),
-            ("http://a/b#rp=all&rc=1", 1, true),
-        ] {
-            let overrides = ConnectionOverrides::of_url(url);
-            assert_eq!(overrides.retries, retries, "{url}");
-            assert_eq!(overrides.retries_after(&error(Some(503))), after_503, "{url}");
         }
     }
 }

@@ -4,6 +4,7 @@ use super::state::{self, Facts, Treatment};
 use crate::flows::{
     Dial, Plan, Step, TIME_LIMIT_S, VOICEMAIL_S_MAX, VOICEMAIL_SILENCE_S, Voicemail, Whisper,
 };
+use crate::kernel::phone::PhoneNumber;
 use crate::trackers::Settings;
 
 /// What a caller hears who dialled a number that is nobody's, or is switched off.
@@ -56,7 +57,8 @@ pub(super) fn after_dial(settings: &Settings, facts: &Facts) -> Plan {
     Plan { steps: vec![Step::Voicemail(voicemail)] }
 }
 
-pub(super) fn hang_up() -> Plan {
+/// Nothing more is to be done with the caller.
+pub fn hang_up() -> Plan {
     Plan { steps: vec![Step::Hangup] }
 }
 
@@ -68,10 +70,8 @@ pub fn not_in_service() -> Plan {
 /// For a call that can't be taken in because the database doesn't answer: the caller still reaches the
 /// destination. Nothing is recorded, since nothing could be kept of it and no disclosure is played; nothing
 /// is whispered, since the question for it couldn't be answered either.
-pub fn fallback(settings: &Settings) -> Plan {
-    if !settings.status {
-        return not_in_service();
-    }
-    let plain = Settings { recording_enabled: false, whisper_enabled: false, ..settings.clone() };
-    forward(&plain)
+pub fn fallback(destination: PhoneNumber, ring_timeout_s: u32) -> Plan {
+    let dial =
+        Dial { destination, ring_timeout_s, time_limit_s: TIME_LIMIT_S, record: false, whisper: false };
+    Plan { steps: vec![Step::Dial(dial)] }
 }

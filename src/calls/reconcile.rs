@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use crate::db::{self, FromRow, Row, Tx, sql};
 use crate::kernel::id::{CallId, CarrierId, CompanyId};
+use crate::recordings;
 
 /// A call that goes on and wasn't heard of for this long is asked about.
 pub const SILENCE: Duration = Duration::from_secs(5 * 60);
+/// How long after a call's end its carrier is asked for a recording, if it doesn't answer.
+const ASKING_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Calls of one run at most; the rest is the next run's.
 const BATCH_MAX: i64 = 100;
 
@@ -76,5 +79,24 @@ pub fn checked(tx: &mut Tx<'_>, call: CallId) -> db::Result<()> {
 /// The database's.
 pub fn recordings_checked(tx: &mut Tx<'_>, call: CallId) -> db::Result<()> {
     tx.execute(sql("update calls set recordings_due_at = null where id = ?").bind(call))?;
+    recordings::give_up_untold(tx, call)
+}
+
+/// The carrier was asked for the call's recordings and didn't answer: it is asked again, for a day.
+///
+/// # Errors
+/// The database's.
+pub fn recordings_unanswered(tx: &mut Tx<'_>, call: CallId) -> db::Result<()> {
+    let now = tx.now();
+    let given_up = tx.execute(
+        sql("update calls set recordings_due_at = null where id = ? and finished_at < ?")
+            .bind(call)
+            .bind(now.before(ASKING_TIME_MAX)),
+    )?;
+    if given_up > 0 {
+        return recordings::give_up_untold(tx, call);
+    }
+    let due = now.after(SILENCE);
+    tx.execute(sql("update calls set recordings_due_at = ? where id = ?").bind(due).bind(call))?;
     Ok(())
 }

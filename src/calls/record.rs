@@ -367,7 +367,7 @@ fn expect_recordings(tx: &mut Tx<'_>, call: &Call) -> db::Result<()> {
         state::Status::Voicemail => true,
         _ => false,
     };
-    if expected && recordings::of_call(tx, call.id)?.is_empty() {
+    if expected && !recordings::of_call(tx, call.id)?.iter().any(Recording::is_told) {
         let due = tx.now().after(RECORDINGS_WAIT);
         tx.execute(sql("update calls set recordings_due_at = ? where id = ?").bind(due).bind(call.id))?;
     }

@@ -21,10 +21,13 @@
 
 pub mod accounts;
 pub mod client;
+pub mod collect;
 pub mod decode;
+pub mod directory;
 pub mod form;
 pub mod hook;
 pub mod provision;
+pub mod reconcile;
 pub mod signature;
 pub mod twiml;
 mod words;

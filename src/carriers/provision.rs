@@ -325,7 +325,8 @@ async fn buy_some(
         if got.numbers.len() == count {
             break;
         }
-        let purchase = purchases::begin(ctx, scope, place.carrier_id, &candidate.number).await?;
+        let begun = purchases::begin(ctx, scope, place.carrier_id, &candidate.number).await?;
+        let Some(purchase) = begun else { continue };
         match place.client.buy(&candidate.number, &place.hooks, name).await {
             Ok(owned) => {
                 got.purchases.push(purchase);
@@ -342,7 +343,7 @@ async fn buy_some(
     if got.numbers.len() == count { Ok(()) } else { Err(Error::TooFew { found: got.numbers.len() }) }
 }
 
-/// So that two who buy at the same time don't run after the same numbers.
+/// So that those who buy at the same time don't run after the same numbers.
 fn shuffle<T>(items: &mut [T], seed: &crate::kernel::seed::Seed) {
     for last in (1..items.len()).rev() {
         let other = seed.below(u64::try_from(last).unwrap_or(0) + 1);

@@ -16,6 +16,8 @@ pub enum LockSpace {
     Call = 2,
     /// The callers of a company: only one call can be a number's first.
     Caller = 3,
+    /// An object whose settings are read and then written as a whole: changes come one after the other.
+    Edit = 4,
 }
 
 pub(super) enum Conn<'a> {

@@ -5,8 +5,10 @@ pub mod api;
 pub mod openapi;
 pub mod problem;
 
+mod carrier;
 mod docs;
 mod ops;
+pub mod recordings;
 mod ui;
 
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use axum::response::{IntoResponse as _, Response};
 use tokio::sync::watch;
 
 use self::api::rate::Limits;
+use crate::carriers::directory::Directory;
 use crate::ctx::Ctx;
 
 /// What all handlers share.
@@ -27,6 +30,8 @@ use crate::ctx::Ctx;
 pub struct AppState {
     pub ctx: Ctx,
     pub(crate) limits: Arc<Limits>,
+    /// Whose keeping fresh is the caller's business.
+    pub directory: Arc<Directory>,
     /// Becomes true when the server shuts down: answers that would last end then.
     pub(crate) shutdown: watch::Receiver<bool>,
 }
@@ -35,7 +40,7 @@ impl AppState {
     /// `shutdown` becomes true when the server ends.
     pub fn new(ctx: Ctx, shutdown: watch::Receiver<bool>) -> AppState {
         let limits = Arc::new(Limits::new(ctx.config.api.rate_per_minute));
-        AppState { ctx, limits, shutdown }
+        AppState { ctx, limits, directory: Arc::default(), shutdown }
     }
 }
 
@@ -44,6 +49,8 @@ impl AppState {
 pub fn router(state: AppState) -> Router {
     Router::new()
         .merge(api::router())
+        .merge(carrier::router())
+        .merge(recordings::router())
         .merge(docs::router())
         .merge(ops::router())
         .merge(ui::router())

@@ -2,6 +2,8 @@
 //! becomes an answer, so nothing internal gets out: the cause goes to the log, once, and the client is told
 //! what it can do about it.
 
+mod nouns;
+
 use std::panic::AssertUnwindSafe;
 
 use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};

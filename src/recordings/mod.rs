@@ -32,6 +32,9 @@ pub const RETRY_GAPS: [Duration; 6] = [
     Duration::from_secs(6 * 3600),
 ];
 
+/// How long after a failure of our own disk a recording is fetched again.
+const DISK_WAIT: Duration = Duration::from_secs(5 * 60);
+
 /// Where a recording is on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -114,6 +117,13 @@ impl FromRow for Recording {
     }
 }
 
+impl Recording {
+    /// Whether the carrier has said what became of it: until then only its transcription was told.
+    pub fn is_told(&self) -> bool {
+        self.state != State::Pending || !self.media_url.is_empty()
+    }
+}
+
 fn kind_word(kind: Kind) -> &'static str {
     match kind {
         Kind::Call => "call",
@@ -150,7 +160,7 @@ pub fn record(
     };
     let recording = ensure(tx, scope, carrier, call, &update.carrier_recording_id, update.kind)?;
     // What was decided once stands: a repeated callback changes nothing.
-    if recording.state != State::Pending || !recording.media_url.is_empty() {
+    if recording.is_told() {
         return Ok(Some(recording));
     }
     let due = audio.is_some().then(|| tx.now());
@@ -202,6 +212,16 @@ pub fn ensure(
             .bind(State::Pending.as_str())
             .bind(tx.now()),
     )
+}
+
+/// The carrier was asked what it recorded of a call, and doesn't know of the recordings that it never told of.
+///
+/// # Errors
+/// The database's.
+pub fn give_up_untold(tx: &mut Tx<'_>, call: CallId) -> db::Result<()> {
+    let statement = "update recordings set state = ? where call_id = ? and state = ? and media_url = ''";
+    tx.execute(sql(statement).bind(State::Absent.as_str()).bind(call).bind(State::Pending.as_str()))?;
+    Ok(())
 }
 
 /// A recording, whoever's: for links, whose signature is the permission, and for background work.
@@ -280,6 +300,23 @@ pub fn fetch_failed(tx: &mut Tx<'_>, recording: &Recording, failure: &str) -> db
         .bind(State::Pending.as_str()),
     )?;
     Ok(state)
+}
+
+/// The audio couldn't be kept for a reason of our own, such as a full disk: that isn't counted as an attempt,
+/// since the carrier keeps its copy until we have one.
+///
+/// # Errors
+/// The database's.
+pub fn postpone_fetch(tx: &mut Tx<'_>, id: RecordingId, failure: &str) -> db::Result<()> {
+    let due = tx.now().after(DISK_WAIT);
+    tx.execute(
+        sql("update recordings set failure = ?, fetch_due_at = ? where id = ? and state = ?")
+            .bind(failure)
+            .bind(due)
+            .bind(id)
+            .bind(State::Pending.as_str()),
+    )?;
+    Ok(())
 }
 
 /// The carrier has no copy any more.

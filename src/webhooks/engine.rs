@@ -181,6 +181,7 @@ impl FromRow for Due {
 struct Question {
     webhook: WebhookId,
     activation: i64,
+    revision: i64,
     backlog: bool,
     limit: i64,
 }
@@ -299,6 +300,7 @@ impl Engine {
             questions.push(Question {
                 webhook: *id,
                 activation: lane.webhook.activation,
+                revision: lane.webhook.revision,
                 backlog: lane.backlog,
                 limit,
             });
@@ -424,8 +426,21 @@ async fn fly(ctx: Ctx, webhook: Webhook, secrets: Vec<Secret>, due: Due) -> Ende
 const DUE: &str = "select d.id, e.uid, e.type, e.object, e.data, e.occurred_at
     from deliveries d join events e on e.id = d.event_id where d.webhook_id = ? and d.state = 'pending'";
 
+/// Whether the webhook is still as the lane knows it. In one snapshot with the deliveries, so that what was
+/// made after a change never goes out by the settings from before; if it isn't, the
+/// wake-up that came with the change brings the new ones.
+fn is_current(tx: &mut Tx<'_>, question: &Question) -> db::Result<bool> {
+    let statement =
+        "select 1 from webhooks where id = ? and status = 'active' and revision = ? and deleted_at is null";
+    let found: Option<(i64,)> = tx.find(sql(statement).bind(question.webhook).bind(question.revision))?;
+    Ok(found.is_some())
+}
+
 /// What was held comes first, oldest first; then what is due by the clock.
 fn answer(tx: &mut Tx<'_>, question: &Question) -> db::Result<Reply> {
+    if !is_current(tx, question)? {
+        return Ok(Reply { webhook: question.webhook, backlog: true, due: Vec::new(), next_due: None });
+    }
     let mut due: Vec<Due> = Vec::new();
     if question.backlog {
         let statement = format!("{DUE} and d.activation < ? order by d.id limit ?");

@@ -136,6 +136,7 @@ pub struct Webhook {
     /// The target that answered the last verification; "" if none did.
     pub verified_target: String,
     pub activation: i64,
+    revision: i64,
     sealed_secret: Vec<u8>,
     sealed_previous: Option<Vec<u8>>,
     previous_until: Option<Micros>,
@@ -143,13 +144,7 @@ pub struct Webhook {
 }
 
 const COLUMNS: &str = "id, company_id, target, events, description, headers, accept_any_2xx, rate_per_s, status,
-    status_reason, status_at, verified_target, activation, secret, previous_secret, previous_until, created_at";
-
-/// A read transaction can't lock rows: [`find`] takes the last word out.
-const ONE: &str =
-    "select id, company_id, target, events, description, headers, accept_any_2xx, rate_per_s, status,
-    status_reason, status_at, verified_target, activation, secret, previous_secret, previous_until, created_at
-    from webhooks where company_id = ? and id = ? and deleted_at is null {{for_update}}";
+    status_reason, status_at, verified_target, activation, revision, secret, previous_secret, previous_until, created_at";
 
 impl FromRow for Webhook {
     fn from_row(row: &mut Row<'_>) -> db::Result<Webhook> {
@@ -172,6 +167,7 @@ impl FromRow for Webhook {
             status_at: row.get()?,
             verified_target: row.get()?,
             activation: row.get()?,
+            revision: row.get()?,
             sealed_secret: row.get()?,
             sealed_previous: row.get()?,
             previous_until: row.get()?,
@@ -234,8 +230,8 @@ pub fn create(
     let secret = Secret::generate(tx.seed());
     let sealed = key.seal(Purpose::WebhookSecret, secret.as_bytes(), tx.seed());
     let statement = "insert into webhooks (target, events, description, headers, accept_any_2xx, rate_per_s,
-                     company_id, status, status_reason, status_at, verified_target, activation, secret, created_at)
-                     values (?, ?, ?, ?, ?, ?, ?, 'unverified', '', ?, '', 0, ?, ?) returning ";
+                     company_id, status, status_reason, status_at, verified_target, activation, revision, secret,
+                     created_at) values (?, ?, ?, ?, ?, ?, ?, 'unverified', '', ?, '', 0, 0, ?, ?) returning ";
     let webhook = tx.one(
         bind_settings(sql(format!("{statement}{COLUMNS}")), settings)
             .bind(scope.company())
@@ -251,12 +247,19 @@ pub fn create(
 /// # Errors
 /// The database's.
 pub fn find(tx: &mut Tx<'_>, scope: Scope, id: WebhookId) -> db::Result<Option<Webhook>> {
-    tx.find(sql(ONE.replace("{{for_update}}", "")).bind(scope.company()).bind(id))
+    one(tx, scope, id, "")
 }
 
 /// As [`find`], and nobody else changes it until the transaction ends.
 fn lock(tx: &mut Tx<'_>, scope: Scope, id: WebhookId) -> db::Result<Option<Webhook>> {
-    tx.find(sql(ONE).bind(scope.company()).bind(id))
+    one(tx, scope, id, "{{for_update}}")
+}
+
+fn one(tx: &mut Tx<'_>, scope: Scope, id: WebhookId, lock: &str) -> db::Result<Option<Webhook>> {
+    let statement = format!(
+        "select {COLUMNS} from webhooks where company_id = ? and id = ? and deleted_at is null {lock}"
+    );
+    tx.find(sql(statement).bind(scope.company()).bind(id))
 }
 
 /// Newest first.
@@ -293,7 +296,7 @@ pub fn update(
 ) -> db::Result<Option<Webhook>> {
     let Some(present) = lock(tx, scope, id)? else { return Ok(None) };
     let statement = "update webhooks set target = ?, events = ?, description = ?, headers = ?,
-                     accept_any_2xx = ?, rate_per_s = ? where id = ?";
+                     accept_any_2xx = ?, rate_per_s = ?, revision = revision + 1 where id = ?";
     tx.execute(bind_settings(sql(statement), settings).bind(id))?;
     if present.settings.target != settings.target {
         set_status(tx, id, Status::Unverified, "The target was changed.")?;
@@ -366,7 +369,8 @@ fn activate(tx: &mut Tx<'_>, id: WebhookId) -> db::Result<()> {
 }
 
 fn set_status(tx: &mut Tx<'_>, id: WebhookId, status: Status, reason: &str) -> db::Result<()> {
-    let statement = "update webhooks set status = ?, status_reason = ?, status_at = ? where id = ?";
+    let statement = "update webhooks set status = ?, status_reason = ?, status_at = ?,
+                     revision = revision + 1 where id = ?";
     tx.execute(sql(statement).bind(status.as_str()).bind(reason).bind(tx.now()).bind(id))?;
     tx.wake(Wake::Deliveries);
     Ok(())
@@ -388,8 +392,8 @@ pub fn rotate_secret(
     let secret = Secret::generate(tx.seed());
     let sealed = key.seal(Purpose::WebhookSecret, secret.as_bytes(), tx.seed());
     let until = tx.now().after(ROTATION);
-    let statement =
-        "update webhooks set previous_secret = secret, previous_until = ?, secret = ? where id = ?";
+    let statement = "update webhooks set previous_secret = secret, previous_until = ?, secret = ?,
+                     revision = revision + 1 where id = ?";
     tx.execute(sql(statement).bind(until).bind(sealed).bind(id))?;
     tx.wake(Wake::Deliveries);
     Ok(Some(secret))

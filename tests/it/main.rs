@@ -22,3 +22,4 @@ mod ui_login;
 mod ui_pages;
 mod ui_webhooks;
 mod usage;
+mod webhooks;

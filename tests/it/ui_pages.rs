@@ -180,6 +180,9 @@ async fn a_message_can_be_listened_to() {
     let shown = browser.get(&agency.path(&format!("/calls/{call}"))).await.expect(200);
     shown.assert_has("<span class=\"badge voicemail\">voicemail</span>");
     shown.assert_has("aria-label=\"Voicemail of this call\"");
+    shown.assert_has("<blockquote>Please call me back.");
+    let list = browser.get(&agency.path("/calls")).await.expect(200);
+    assert_eq!(list.link("Message"), agency.path(&format!("/calls/{call}#audio")));
 }
 
 #[tokio::test]

@@ -99,7 +99,7 @@ fn usage_record(
         "count_unit": if unit == "minutes" { "calls" } else { unit },
         "usage": usage.to_string(),
         "usage_unit": unit,
-        "price": "0",
+        "price": 0,
         "price_unit": "usd",
         "uri": request.uri(&format!("Usage/Records.json?Category={category}")),
     })

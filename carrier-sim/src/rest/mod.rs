@@ -192,6 +192,7 @@ fn route(method: &Method, request: &RestRequest) -> RestResult {
         ("GET", ["Messages", sid]) => messages::get(request, sid),
         ("DELETE", ["Messages", sid]) => messages::delete(request, sid),
         ("GET", ["Calls"]) => calls::list(request),
+        ("POST", ["Calls"]) => Err(RestError::invalid(20_001, "Starting calls by the API is not simulated")),
         ("GET", ["Calls", sid]) => calls::get(request, sid),
         ("POST", ["Calls", sid]) => calls::update(request, sid),
         ("GET", ["Calls", call_sid, "Recordings"]) => recordings::list(request, Some(call_sid)),

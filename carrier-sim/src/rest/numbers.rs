@@ -253,7 +253,7 @@ fn available_json(number: &StockNumber) -> Value {
         "iso_country": area.map_or("US", |area| area.country),
         "address_requirements": "none",
         "beta": false,
-        "capabilities": {"voice": true, "SMS": true, "MMS": true, "fax": false},
+        "capabilities": {"voice": true, "sms": true, "mms": true, "fax": false},
     })
 }
 
@@ -264,8 +264,7 @@ fn number_json(request: &RestRequest, number: &IncomingPhoneNumber) -> Value {
         let value = match kind {
             SettingKind::Flag => json!(value.is_some_and(|value| value == "true")),
             SettingKind::Method => json!(value.map_or("POST", String::as_str)),
-            SettingKind::Url => json!(value.map_or("", String::as_str)),
-            SettingKind::Text => json!(number.find_setting(name)),
+            SettingKind::Url | SettingKind::Text => json!(number.find_setting(name)),
         };
         body.insert(name.to_owned(), value);
     }

@@ -54,6 +54,8 @@ async fn release_number(ctx: &Ctx, due: &Due) -> db::Result<bool> {
 
 async fn undo_purchase(ctx: &Ctx, abandoned: &Abandoned) -> db::Result<bool> {
     let Some(client) = client(ctx, abandoned.company_id, abandoned.carrier_id).await? else {
+        tracing::warn!(purchase.id = %abandoned.id, carrier.id = %abandoned.carrier_id,
+            "a purchase can't be undone, because its carrier account was removed");
         purchases::forget(ctx, abandoned.id).await?;
         return Ok(false);
     };

@@ -5,12 +5,13 @@
 use std::time::Duration;
 
 use super::Error;
+use crate::carriers::accounts;
 use crate::companies::Scope;
 use crate::ctx::Ctx;
 use crate::db::{self, FromRow, Row, Tx, sql};
 use crate::kernel::id::{CarrierId, CompanyId};
 use crate::kernel::phone::PhoneNumber;
-use crate::trackers::release;
+use crate::trackers::{self, release};
 
 /// A row that is as old as this is nobody's any more: far more than a request may take for buying.
 const ABANDONED_AFTER: Duration = Duration::from_secs(10 * 60);
@@ -44,25 +45,36 @@ impl FromRow for Abandoned {
     }
 }
 
-/// Notes that a number is going to be bought.
+/// Notes that a number is going to be bought. None: someone else is buying it, or was quicker. Asked for at the
+/// same moment, one number would be sold to both, because a carrier's client takes over what the account has.
+///
+/// # Errors
+/// [`Error::NoSuchCarrier`] if the account was removed meanwhile.
 pub(super) async fn begin(
     ctx: &Ctx,
     scope: Scope,
     carrier: CarrierId,
     number: &PhoneNumber,
-) -> db::Result<PurchaseId> {
+) -> Result<Option<PurchaseId>, Error> {
     let number = number.clone();
     let insert = move |tx: &mut Tx<'_>| {
-        tx.one::<(i64,)>(
+        if !accounts::hold(tx, carrier)? {
+            return Err(Error::NoSuchCarrier);
+        }
+        if trackers::is_in_use(tx, &number)? {
+            return Ok(None);
+        }
+        let made: Option<(i64,)> = tx.find(
             sql("insert into purchases (company_id, carrier_id, number, attempts, due_at)
-                 values (?, ?, ?, 0, ?) returning id")
+                 values (?, ?, ?, 0, ?) on conflict (number) do nothing returning id")
             .bind(scope.company())
             .bind(carrier)
             .bind(&number)
             .bind(tx.now().after(ABANDONED_AFTER)),
-        )
+        )?;
+        Ok(made.map(|(id,)| PurchaseId(id)))
     };
-    ctx.db.write("purchases.begin", insert).await.map(|(id,)| PurchaseId(id))
+    ctx.db.write("purchases.begin", insert).await
 }
 
 /// A tracker gets the number.
@@ -94,7 +106,7 @@ pub(super) async fn undo(ctx: &Ctx, ids: Vec<PurchaseId>) {
 }
 
 /// Takes up to `limit` purchases to be undone and sets the time of the next try in case this one fails. Those
-/// of numbers that a tracker has after all, or that someone is buying just now, aren't touched.
+/// of numbers that a tracker has after all aren't touched.
 pub(super) fn claim(tx: &mut Tx<'_>, limit: i64) -> db::Result<Vec<Abandoned>> {
     let now = tx.now();
     tx.execute(
@@ -102,14 +114,9 @@ pub(super) fn claim(tx: &mut Tx<'_>, limit: i64) -> db::Result<Vec<Abandoned>> {
              where tracking_numbers.number = purchases.number and released_at is null)")
         .bind(now),
     )?;
-    let due: Vec<(i64, i64)> = tx.all(
-        sql("select id, attempts from purchases where due_at <= ? and not exists (select 1 from purchases other
-             where other.number = purchases.number and other.due_at > ? and other.attempts = 0)
-             order by due_at, id limit ? {{for_update}}")
-        .bind(now)
-        .bind(now)
-        .bind(limit),
-    )?;
+    let statement = "select id, attempts from purchases where due_at <= ? order by due_at, id limit ?
+                     {{for_update}}";
+    let due: Vec<(i64, i64)> = tx.all(sql(statement).bind(now).bind(limit))?;
     let mut claimed = Vec::with_capacity(due.len());
     for (id, attempts) in due {
         claimed.push(

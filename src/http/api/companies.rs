@@ -6,6 +6,7 @@ use super::params::{AFTER, LIMIT};
 use super::reply::Reply;
 use super::route::{Answer, Route};
 use crate::companies::{self, NewCompany};
+use crate::db::LockSpace;
 use crate::http::problem::Problem;
 
 const TAG: &str = "Companies";
@@ -95,13 +96,18 @@ async fn update(mut request: Request) -> Result<Reply, Problem> {
     let (scope, body) = (request.scope(), std::mem::take(&mut request.body));
     request
         .write("companies.update", move |tx| {
+            tx.lock_text(LockSpace::Edit, &format!("company {}", scope.company()))?;
             let present = companies::find(tx, scope.company())?.ok_or_else(Problem::not_found)?;
-            let new = NewCompany {
-                name: body.get("name").unwrap_or(present.name),
-                time_zone: body.get("time_zone").unwrap_or(present.time_zone),
-                country: body.get("country").unwrap_or(present.country),
-                billing_day: body.get("billing_day").unwrap_or(present.billing_day),
+            let mut new = NewCompany {
+                name: present.name,
+                time_zone: present.time_zone,
+                country: present.country,
+                billing_day: present.billing_day,
             };
+            body.set("name", &mut new.name);
+            body.set("time_zone", &mut new.time_zone);
+            body.set("country", &mut new.country);
+            body.set("billing_day", &mut new.billing_day);
             let company = companies::update(tx, scope, &new)?.ok_or_else(Problem::not_found)?;
             Ok(Reply::ok(&company.to_json()))
         })

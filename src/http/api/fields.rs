@@ -370,6 +370,16 @@ impl Errors {
         if self.0.is_empty() { Ok(()) } else { Err(Problem::validation(self.0)) }
     }
 
+    /// The value of a result, or its error added.
+    pub fn take<T, E: fmt::Display>(&mut self, field: &str, result: Result<T, E>) -> Option<T> {
+        result.map_err(|error| self.add(field, error.to_string())).ok()
+    }
+
+    /// As [`Errors::into_result`], where it is known that something was added.
+    pub fn into_problem(self) -> Problem {
+        Problem::validation(self.0)
+    }
+
     fn wrong(&mut self, field: &str, message: String) -> Json {
         self.add(field, message);
         Json::Null
@@ -413,9 +423,11 @@ impl Values {
         Some(parse(text).expect("the table lists the words that parse"))
     }
 
-    /// All values as one type.
-    pub fn all<T: DeserializeOwned>(self) -> T {
-        serde_json::from_value(self.0.into()).expect("the type asked for is the one in the table")
+    /// Replaces what is in `place`, if the client gave a value.
+    pub fn set<T: DeserializeOwned>(&self, name: &str, place: &mut T) {
+        if let Some(value) = self.get(name) {
+            *place = value;
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! The key is claimed before the work and gets its answer with the work: in the same transaction where
 //! the work is one ([`super::Request::write`]), else right after. So a crash can leave a claim without an
-//! answer; such a one may be taken over after a minute. The claim's time is its fence: who was taken over
-//! can't store an answer any more, and its transaction fails.
+//! answer; such a one may be taken over after a minute, or later for work that takes longer. The claim's
+//! time is its fence: who was taken over can't store an answer any more, and its transaction fails.
 //!
 //! An answer of the 500s isn't stored: the next try may do better. Stored answers may hold secrets, so
 //! they are sealed.
@@ -101,45 +101,52 @@ impl FromRow for Stored {
 ///
 /// # Errors
 /// The key belongs to another request or to one that is still running; the database's.
-pub(super) async fn claim(ctx: &Ctx, token: TokenId, key: String, hash: Vec<u8>) -> Result<Claimed, Problem> {
+pub(super) async fn claim(
+    ctx: &Ctx,
+    token: TokenId,
+    key: String,
+    hash: Vec<u8>,
+    patience: Duration,
+) -> Result<Claimed, Problem> {
     let secret = ctx.key.clone();
-    ctx.db.write("idempotency.claim", move |tx| claim_in(tx, &secret, token, &key, &hash)).await
+    let claim = move |tx: &mut Tx<'_>| {
+        // Work that may take longer than TAKEOVER_AFTER is claimed as if it began later.
+        let claim = Claim { token, key: key.clone(), at: tx.now().after(patience) };
+        claim_in(tx, &secret, claim, &hash)
+    };
+    ctx.db.write("idempotency.claim", claim).await
 }
 
-fn claim_in(
-    tx: &mut Tx<'_>,
-    secret: &SecretKey,
-    token: TokenId,
-    key: &str,
-    hash: &[u8],
-) -> Result<Claimed, Problem> {
-    let now = tx.now();
-    let fresh = || Claimed::Fresh(Claim { token, key: key.to_owned(), at: now });
+fn claim_in(tx: &mut Tx<'_>, secret: &SecretKey, claim: Claim, hash: &[u8]) -> Result<Claimed, Problem> {
+    let Claim { token, key, at } = &claim;
     let insert = "insert into idempotency_keys (token_id, key, request_hash, created_at) values (?, ?, ?, ?)
                   on conflict (token_id, key) do nothing";
-    if tx.execute(sql(insert).bind(token).bind(key).bind(hash.to_vec()).bind(now))? > 0 {
-        return Ok(fresh());
+    if tx.execute(sql(insert).bind(*token).bind(key).bind(hash.to_vec()).bind(*at))? > 0 {
+        return Ok(Claimed::Fresh(claim));
     }
     let select = "select request_hash, status, answer, created_at from idempotency_keys
                   where token_id = ? and key = ? {{for_update}}";
     // A request that just failed has given the key back in between: as good as still running.
-    let Some(stored) = tx.find::<Stored>(sql(select).bind(token).bind(key))? else { return Err(running()) };
-    let age = now.since(stored.created_at);
-    let expired = age >= TTL;
-    if !expired && stored.request_hash != hash {
-        let detail = "This Idempotency-Key was sent with another method, path, query or body before";
-        return Err(Problem::new(Kind::KeyReused, detail));
-    }
-    if !expired && let Some(status) = stored.status {
-        return replay(secret, status, stored.answer.as_deref().unwrap_or_default()).map(Claimed::Before);
-    }
-    if !expired && age < TAKEOVER_AFTER {
-        return Err(running());
+    let found = tx.find::<Stored>(sql(select).bind(*token).bind(key))?;
+    let Some(stored) = found else { return Err(running()) };
+    let age = tx.now().since(stored.created_at);
+    if age < TTL {
+        if stored.request_hash != hash {
+            let detail = "This Idempotency-Key was sent with another method, path, query or body before";
+            return Err(Problem::new(Kind::KeyReused, detail));
+        }
+        if let Some(status) = stored.status {
+            let answer = stored.answer.as_deref().unwrap_or_default();
+            return replay(secret, status, answer).map(Claimed::Before);
+        }
+        if age < TAKEOVER_AFTER {
+            return Err(running());
+        }
     }
     let take = "update idempotency_keys set request_hash = ?, status = null, answer = null, created_at = ?
                 where token_id = ? and key = ?";
-    tx.execute(sql(take).bind(hash.to_vec()).bind(now).bind(token).bind(key))?;
-    Ok(fresh())
+    tx.execute(sql(take).bind(hash.to_vec()).bind(*at).bind(*token).bind(key))?;
+    Ok(Claimed::Fresh(claim))
 }
 
 fn replay(secret: &SecretKey, status: i64, sealed: &[u8]) -> Result<Reply, Problem> {

@@ -13,8 +13,17 @@ pub mod reply;
 pub mod route;
 
 mod auth;
+mod blocked_callers;
+mod calls;
+mod carriers;
 mod companies;
+mod deliveries;
 mod events;
+mod messages;
+mod trackers;
+mod usage;
+mod voicemails;
+mod webhooks;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -52,7 +61,21 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// All routes, in the order of the document.
 pub fn routes() -> impl Iterator<Item = &'static Route> {
-    [companies::ROUTES, events::ROUTES].into_iter().flatten()
+    [
+        companies::ROUTES,
+        carriers::ROUTES,
+        trackers::ROUTES,
+        blocked_callers::ROUTES,
+        calls::ROUTES,
+        messages::ROUTES,
+        voicemails::ROUTES,
+        usage::ROUTES,
+        events::ROUTES,
+        webhooks::ROUTES,
+        deliveries::ROUTES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 pub(super) fn router() -> Router<AppState> {
@@ -117,13 +140,26 @@ impl Request {
     where
         F: FnMut(&mut Tx<'_>) -> Result<Reply, Problem> + Send + 'static,
     {
+        let (reply, ()) = self.write_with(name, move |tx| Ok((work(tx)?, ()))).await?;
+        Ok(reply)
+    }
+
+    /// As [`Request::write`], with something more than the answer.
+    ///
+    /// # Errors
+    /// As [`Request::write`].
+    pub async fn write_with<T, F>(&self, name: &'static str, mut work: F) -> Result<(Reply, T), Problem>
+    where
+        F: FnMut(&mut Tx<'_>) -> Result<(Reply, T), Problem> + Send + 'static,
+        T: Send + 'static,
+    {
         let (claim, secret) = (self.claim.clone(), self.ctx.key.clone());
         let write = move |tx: &mut Tx<'_>| {
-            let mut reply = work(tx)?;
+            let (mut reply, more) = work(tx)?;
             if let Some(claim) = &claim {
                 claim.store(tx, &secret, &mut reply)?;
             }
-            Ok(reply)
+            Ok((reply, more))
         };
         self.ctx.db.write(name, write).await
     }
@@ -227,7 +263,7 @@ async fn perform_once(route: &'static Route, mut request: Request, hash: Vec<u8>
     let key = if route.method == Method::POST { idempotency::key(&request.headers)? } else { None };
     let Some(key) = key else { return perform(route, request).await };
     let ctx = request.ctx.clone();
-    let claim = match idempotency::claim(&ctx, request.caller.token, key, hash).await? {
+    let claim = match idempotency::claim(&ctx, request.caller.token, key, hash, route.patience).await? {
         Claimed::Fresh(claim) => claim,
         Claimed::Before(reply) => return Ok(reply),
     };

@@ -2,6 +2,8 @@
 //! work. The router and the OpenAPI document are both made of this, so neither can lack a route or a rule
 //! that the other has.
 
+use std::time::Duration;
+
 use axum::http::Method;
 use futures_util::future::BoxFuture;
 
@@ -69,6 +71,9 @@ pub struct Route {
     pub answer: Answer,
     /// Problems of its own, beside those that follow from the rest.
     pub problems: &'static [Kind],
+    /// By how much longer than usual the work may take: so much later its `Idempotency-Key` counts as left
+    /// behind by a crash.
+    pub patience: Duration,
     pub handler: Handler,
 }
 
@@ -108,6 +113,7 @@ impl Route {
             body: None,
             answer: Answer::Nothing,
             problems: &[],
+            patience: Duration::ZERO,
             handler,
         }
     }
@@ -150,6 +156,13 @@ impl Route {
     #[must_use]
     pub const fn changes(mut self, name: &'static str, fields: &'static [Field]) -> Route {
         self.body = Some(Body { name, fields, mode: Mode::Change });
+        self
+    }
+
+    /// The work may take this long.
+    #[must_use]
+    pub const fn takes_long(mut self, patience: Duration) -> Route {
+        self.patience = patience;
         self
     }
 

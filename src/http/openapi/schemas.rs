@@ -3,18 +3,33 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use crate::calls::state::Status;
 use crate::events::EventType;
+use crate::kernel::phone::NumberType;
+use crate::trackers::{CAMPAIGN_SOURCES, TrackerType};
+use crate::webhooks::DeliveryState;
 
 /// All objects by name.
 pub fn objects() -> Map<String, Json> {
     let all = [
         ("Company", company()),
+        ("Carrier", carrier()),
+        ("AvailableNumber", available_number()),
+        ("Tracker", tracker()),
+        ("BlockedCaller", blocked_caller()),
         ("Call", call()),
         ("Message", message()),
-        ("Tracker", tracker()),
-        ("Usage", usage()),
         ("Voicemail", voicemail()),
+        ("Usage", usage()),
         ("Event", event_row()),
+        ("Webhook", webhook(&[])),
+        ("WebhookWithSecret", webhook(&[("secret", secret())])),
+        ("WebhookSecret", object("", &[("secret", secret())])),
+        ("Verification", verification()),
+        ("TestResult", test_result()),
+        ("Delivery", delivery(&[])),
+        ("DeliveryWithAttempts", delivery(&[("attempt_log", list(reference("Attempt"), "Oldest first."))])),
+        ("Attempt", attempt()),
         ("Problem", problem()),
     ];
     all.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
@@ -95,7 +110,10 @@ fn call() -> Json {
             ("tracker_name", text("")),
             ("tracking_number", text("The number that was called, in E.164.")),
             ("timestamp", time("When the call came in.")),
-            ("status", one_of(&CALL_STATUSES, "`answered`: someone at the destination picked up.")),
+            (
+                "status",
+                one_of(&Status::ALL.map(Status::as_str), "`answered`: someone at the destination picked up."),
+            ),
             ("call_duration", integer("Whole seconds.")),
             ("recording", nullable_text("A URL that works without a token, while it lasts.")),
             ("recording_duration", integer("Whole seconds.")),
@@ -113,14 +131,22 @@ fn call() -> Json {
             ("pages_visited", list(text(""), "")),
             ("gclid", text("")),
             ("visitor_ip", text("")),
+            ("direction", one_of(&["inbound"], "")),
+            ("number_type", number_type()),
+            ("forwarded_from", text("")),
+            ("attestation", text("How far the carrier vouches for the caller's number (STIR/SHAKEN).")),
+            ("ended_at", nullable(time(""))),
+            ("tags", list(text(""), "In alphabetical order.")),
+            ("note", text("")),
+            ("value", nullable(number("In the company's currency."))),
+            ("lead_status", text("A word of the company's own.")),
+            ("spam", boolean("")),
         ],
     )
 }
 
-const CALL_STATUSES: [&str; 9] =
-    ["ringing", "in_progress", "answered", "no_answer", "busy", "failed", "canceled", "voicemail", "blocked"];
-
-const SOURCE_CHANNELS: [&str; 11] = [
+/// What a call's source may be.
+pub const SOURCE_CHANNELS: [&str; 11] = [
     "organic", "paid", "direct", "referral", "social", "email", "display", "local", "offline", "other",
     "unknown",
 ];
@@ -139,6 +165,11 @@ fn message() -> Json {
             ("to_number", text("In E.164.")),
             ("body", text("")),
             ("timestamp", time("")),
+            ("status", text("`received`, or how far an outgoing message has come.")),
+            ("error", text("Why it failed, in words; \"\" if it didn't or the carrier only gave a code.")),
+            ("error_code", nullable(integer("The carrier's number for that."))),
+            ("media", list(media(), "")),
+            ("segments", integer("What the carrier charges it as.")),
         ],
     )
 }
@@ -152,8 +183,8 @@ fn tracker() -> Json {
             ("company_id", id("")),
             ("company_name", text("")),
             ("name", text("")),
-            ("tracker_type", one_of(&["offline", "campaign", "number_pool"], "")),
-            ("number_type", one_of(&["local", "tollfree"], "")),
+            ("tracker_type", one_of(&TrackerType::ALL.map(TrackerType::as_str), "")),
+            ("number_type", number_type()),
             ("destination", text("Where calls go, in E.164.")),
             ("status", boolean("Whether calls are forwarded.")),
             ("phone_numbers", list(number, "")),
@@ -169,12 +200,133 @@ fn tracker() -> Json {
             ("campaign_landing_page", text("")),
             ("campaign_referral", text("")),
             ("campaign_campaign_parameters", text("")),
+            ("voicemail_enabled", boolean("")),
+            ("voicemail_greeting", text("")),
+            ("transcription_enabled", boolean("")),
+            ("ring_timeout_s", integer("")),
+            ("created_at", time("")),
         ],
     )
 }
 
-const CAMPAIGN_SOURCES: [&str; 7] =
-    ["", "search", "landing_page", "referral", "campaign_parameters", "direct", "always"];
+fn carrier() -> Json {
+    object(
+        "An account at a carrier. Its credentials are never shown.",
+        &[
+            ("id", id("")),
+            ("company_id", id("")),
+            ("kind", text("")),
+            ("account_sid", text("")),
+            ("base_url", text("Where the carrier's API is.")),
+            ("hook_url", text("What the carrier calls for a number that is configured by hand.")),
+            ("created_at", time("")),
+        ],
+    )
+}
+
+fn available_number() -> Json {
+    object(
+        "A number that can be bought now.",
+        &[
+            ("number", text("In E.164.")),
+            ("number_type", number_type()),
+            ("city", text("")),
+            ("state", text("")),
+            ("zip", text("")),
+            ("country", text("")),
+            ("sms", boolean("Whether it can send and receive texts.")),
+        ],
+    )
+}
+
+fn blocked_caller() -> Json {
+    object(
+        "A number whose calls are refused.",
+        &[("id", id("")), ("number", text("In E.164.")), ("note", text("")), ("created_at", time(""))],
+    )
+}
+
+fn media() -> Json {
+    object("", &[("url", text("The carrier's.")), ("content_type", text(""))])
+}
+
+fn webhook(more: &[(&str, Json)]) -> Json {
+    let types = EventType::ALL.map(EventType::as_str);
+    let events = json!({ "anyOf": [{ "const": "all" }, list(one_of(&types, ""), "")] });
+    let statuses = ["unverified", "active", "paused", "deactivated"];
+    let own = [
+        ("id", id("")),
+        ("company_id", id("")),
+        ("target", text("As typed.")),
+        ("events", events),
+        ("description", text("")),
+        ("headers", json!({ "type": "object", "additionalProperties": { "type": "string" } })),
+        ("accept_any_2xx", boolean("")),
+        ("rate_per_s", nullable(number("Requests per second at most."))),
+        ("status", one_of(&statuses, "Only `active` ones are delivered to; for others, events are held.")),
+        ("status_reason", text("Why it has this status, in words.")),
+        ("status_at", time("")),
+        ("created_at", time("")),
+    ];
+    object("Where events are sent to.", &[&own, more].concat())
+}
+
+fn secret() -> Json {
+    text("`whsec_…`, for any Standard Webhooks library. Shown this once.")
+}
+
+fn verification() -> Json {
+    object("", &[("status", json!({ "const": "active" })), ("attempt", reference("TestResult"))])
+}
+
+fn test_result() -> Json {
+    let mut own = outcome();
+    own.insert(0, ("success", boolean("Whether the target took it.")));
+    object("What came of one request.", &own)
+}
+
+fn outcome() -> Vec<(&'static str, Json)> {
+    let errors = ["dns", "connect", "tls", "timeout", "reset", "blocked", "protocol", "too_large"];
+    let error = json!({ "anyOf": [one_of(&errors, ""), { "type": "null" }] });
+    vec![
+        ("started_at", time("")),
+        ("duration_ms", integer("")),
+        ("status_code", nullable(integer(""))),
+        ("error", error),
+        ("error_detail", text("In words.")),
+        ("response_body", text("Its beginning: 4 KiB at most.")),
+    ]
+}
+
+fn attempt() -> Json {
+    let mut own = outcome();
+    own.insert(0, ("number", integer("")));
+    own.extend([
+        ("target", text("")),
+        ("request_headers", json!({ "type": "object", "additionalProperties": { "type": "string" } })),
+        ("request_body", text("")),
+    ]);
+    object("One try.", &own)
+}
+
+fn delivery(more: &[(&str, Json)]) -> Json {
+    let states = DeliveryState::ALL.map(DeliveryState::as_str);
+    let own = [
+        ("id", text("`msg_…`: what the receiver sees as `webhook-id`.")),
+        ("event_type", text("")),
+        ("event_id", id("")),
+        ("state", one_of(&states, "")),
+        ("attempts", integer("Their number.")),
+        ("next_attempt_at", nullable(time(""))),
+        ("created_at", time("")),
+        ("delivered_at", nullable(time(""))),
+    ];
+    object("An event on its way to a webhook.", &[&own, more].concat())
+}
+
+fn number_type() -> Json {
+    one_of(&[NumberType::Local.as_str(), NumberType::Tollfree.as_str()], "")
+}
 
 fn usage() -> Json {
     object(
@@ -209,6 +361,10 @@ fn voicemail() -> Json {
             ("recording", nullable_text("A URL that works without a token, while it lasts.")),
             ("recording_duration", integer("Whole seconds.")),
             ("transcription", text("\"\" if it failed or is off.")),
+            ("company_name", text("")),
+            ("caller_name", text("")),
+            ("timestamp", time("")),
+            ("transcription_status", text("What became of the transcription.")),
         ],
     )
 }
@@ -274,6 +430,10 @@ fn id(about: &str) -> Json {
 
 fn integer(about: &str) -> Json {
     described(json!({ "type": "integer" }), about)
+}
+
+fn number(about: &str) -> Json {
+    described(json!({ "type": "number" }), about)
 }
 
 fn text(about: &str) -> Json {

@@ -19,6 +19,7 @@ use crate::kernel::id::CallId;
 use crate::recordings::link::Links;
 use crate::recordings::update::Kind;
 use crate::recordings::{self, Recording, State};
+use crate::voicemails;
 
 pub(super) fn router() -> Router<AppState> {
     Router::new()
@@ -96,16 +97,19 @@ async fn list(request: Request) -> Answer {
     Ok(Html(page.render()?).into_response())
 }
 
-/// Audio that can be listened to.
+/// Audio that can be listened to, and what is said in it.
 struct Audio {
     title: &'static str,
     url: String,
     duration: String,
+    /// "" if there is none.
+    transcription: String,
 }
 
 impl Audio {
     /// None while there is no audio.
-    fn new(recording: &Recording, links: &Links, now: Micros) -> Option<Audio> {
+    fn new(recorded: Recorded, links: &Links, now: Micros) -> Option<Audio> {
+        let Recorded { recording, transcription } = recorded;
         let format = recording.format.filter(|_| recording.state == State::Stored)?;
         let title = match recording.kind {
             Kind::Call => "Recording",
@@ -114,7 +118,7 @@ impl Audio {
         // The page may be read under another name than the public one: what it plays comes from there too.
         let url = Url::parse(&links.url(recording.id, format, now)).ok()?;
         let url = url[url::Position::BeforePath..].to_owned();
-        Some(Audio { title, url, duration: clock(recording.duration_s) })
+        Some(Audio { title, url, duration: clock(recording.duration_s), transcription })
     }
 }
 
@@ -132,13 +136,13 @@ struct CallPage {
 async fn show(request: Request) -> Answer {
     let (scope, id) = (request.scope(), request.id::<CallId>("call_id")?);
     let found = request.ctx.db.read("calls.get", move |tx| find(tx, scope, id)).await?;
-    let (CallView { call, tags }, recordings) = found.ok_or(PageError::NotFound)?;
+    let (CallView { call, tags }, recorded) = found.ok_or(PageError::NotFound)?;
     let (zone, now) = (request.zone(), request.ctx.clock.now());
     let links = Links::of(&request.ctx);
     let page = CallPage {
         frame: request.frame("Call", Section::Calls),
         ended: call.ended_at.map(|at| Moment::new(at, &zone)),
-        audio: recordings.iter().filter_map(|recording| Audio::new(recording, &links, now)).collect(),
+        audio: recorded.into_iter().filter_map(|recorded| Audio::new(recorded, &links, now)).collect(),
         pages_visited: serde_json::from_str(&call.source.pages_visited).unwrap_or_default(),
         row: Row::new(call, &zone),
         tags,
@@ -146,7 +150,18 @@ async fn show(request: Request) -> Answer {
     Ok(Html(page.render()?).into_response())
 }
 
-fn find(tx: &mut Tx<'_>, scope: Scope, id: CallId) -> db::Result<Option<(CallView, Vec<Recording>)>> {
+struct Recorded {
+    recording: Recording,
+    transcription: String,
+}
+
+fn find(tx: &mut Tx<'_>, scope: Scope, id: CallId) -> db::Result<Option<(CallView, Vec<Recorded>)>> {
     let Some(view) = calls::get(tx, scope, id)? else { return Ok(None) };
-    Ok(Some((view, recordings::of_call(tx, id)?)))
+    let mut all = Vec::new();
+    for recording in recordings::of_call(tx, id)? {
+        let voicemail = voicemails::find_by_recording(tx, scope, recording.id)?;
+        let transcription = voicemail.map(|voicemail| voicemail.transcription).unwrap_or_default();
+        all.push(Recorded { recording, transcription });
+    }
+    Ok(Some((view, all)))
 }

@@ -10,6 +10,7 @@ use calltracker::recordings::files::Kept;
 use calltracker::recordings::link::Links;
 use calltracker::recordings::{self, Format, update as told};
 use calltracker::trackers::{self, OwnedNumber, Settings};
+use calltracker::voicemails::{self, update::Update as Transcribed};
 use calltracker::webhooks::{self, Subscription};
 
 use super::world::{NOWHERE, new_account, number, settings};
@@ -109,6 +110,13 @@ impl Agency {
         self.tell("CA2", Fact::VoicemailEnded { duration_s: Some(12) }).await;
         self.tell("CA2", Fact::Ended(End { outcome: DialOutcome::Completed, duration_s: Some(47) })).await;
         self.record("CA2", told::Kind::Voicemail).await;
+        let update = Transcribed {
+            carrier_call_id: "CA2".to_owned(),
+            carrier_recording_id: "RECA2".to_owned(),
+            text: Some(format!("Please call me back. {HOSTILE}")),
+        };
+        let via = self.via;
+        assert!(self.app.write(move |tx| voicemails::record_transcription(tx, via, &update)).await);
         id
     }
 

@@ -8,6 +8,7 @@ pub mod client;
 pub mod contract;
 pub mod database;
 pub mod receiver;
+pub mod simulator;
 pub mod world;
 
 use std::net::SocketAddr;
@@ -68,9 +69,17 @@ impl TestApp {
 
     /// With other settings than the defaults.
     pub async fn with(change: impl FnOnce(&mut Config)) -> TestApp {
-        let database = TestDatabase::create();
         let start: jiff::Timestamp = START.parse().expect("it is a time");
-        let (clock, seed) = (Clock::manual(Micros::from(start)), Seed::fixed(1));
+        TestApp::at(Clock::manual(Micros::from(start)), change).await
+    }
+
+    /// By the system's clock, where a stranger's program checks the time.
+    pub async fn with_real_time() -> TestApp {
+        TestApp::at(Clock::System, |_| {}).await
+    }
+
+    async fn at(clock: Clock, change: impl FnOnce(&mut Config)) -> TestApp {
+        let (database, seed) = (TestDatabase::create(), Seed::fixed(1));
         let mut config = Given::default().resolve(Given::default()).expect("the defaults are valid");
         config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
         config.data = database.folder();

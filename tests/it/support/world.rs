@@ -1,15 +1,12 @@
-//! A world for one test: a database of its own, a clock that stands still, and the few rows that most tests
-//! start from. SQLite in a folder; PostgreSQL if `TEST_DATABASE_URL` names a server, on which each
-//! world makes a database of its own and drops it.
-
-use std::sync::atomic::{AtomicU32, Ordering};
+//! A world for one test without a server: a database of its own, a clock that stands still, and the few rows
+//! that most tests start from.
 
 use calltracker::carriers::accounts::{self, NewAccount, Secret};
 use calltracker::carriers::{Kind, parse_base_url};
 use calltracker::companies::{self, NewCompany, Scope};
 use calltracker::config::Given;
 use calltracker::ctx::{Ctx, Parts};
-use calltracker::db::{Db, FromRow, Location, Row, Sql, sql};
+use calltracker::db::{Db, FromRow, Sql, sql};
 use calltracker::kernel::clock::{Clock, Micros};
 use calltracker::kernel::id::{CarrierId, CompanyId};
 use calltracker::kernel::phone::{NumberType, PhoneNumber};
@@ -21,6 +18,8 @@ use calltracker::trackers::{self, OwnedNumber, Settings, TrackerType, TrackerVie
 use serde_json::Value as Json;
 use url::Url;
 
+use super::database::TestDatabase;
+
 pub const ACCOUNT_SID: &str = "AC00000000000000000000000000005eed";
 pub const AUTH_TOKEN: &str = "5eed0000000000000000000000005eed";
 pub const DESTINATION: &str = "+12703152766";
@@ -30,51 +29,8 @@ pub const NOWHERE: &str = "http://127.0.0.1:9";
 pub struct World {
     pub ctx: Ctx,
     pub clock: Clock,
-    // Behind the context, which holds the database open.
-    _place: Place,
-}
-
-/// Where the database is; gone with the world.
-enum Place {
-    Folder { _folder: tempfile::TempDir },
-    Server { url: String, name: String },
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if let Place::Server { url, name } = self {
-            admin(url, &format!("drop database if exists {name} with (force)"));
-        }
-    }
-}
-
-/// The synchronous client must not run on a thread of the async runtime.
-fn admin(url: &str, statement: &str) {
-    let (url, statement) = (url.to_owned(), statement.to_owned());
-    let run = move || {
-        let mut client = postgres::Client::connect(&url, postgres::NoTls).unwrap();
-        client.batch_execute(&statement).unwrap();
-    };
-    std::thread::spawn(run).join().unwrap();
-}
-
-fn place() -> (Place, Location) {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    match std::env::var("TEST_DATABASE_URL") {
-        Ok(url) => {
-            let number = COUNT.fetch_add(1, Ordering::SeqCst);
-            let name = format!("calltracker_test_{}_{number}", std::process::id());
-            admin(&url, &format!("create database {name}"));
-            let mut own = Url::parse(&url).unwrap();
-            own.set_path(&name);
-            (Place::Server { url, name }, Location::Postgres(own.into()))
-        }
-        Err(_) => {
-            let folder = tempfile::tempdir().unwrap();
-            let location = Location::Sqlite(folder.path().join("test.sqlite3"));
-            (Place::Folder { _folder: folder }, location)
-        }
-    }
+    // Dropped behind the context, which holds the database open.
+    _database: TestDatabase,
 }
 
 impl World {
@@ -82,7 +38,8 @@ impl World {
     pub async fn at(now: &str) -> World {
         let clock = Clock::manual(moment(now));
         let seed = Seed::system();
-        let (place, location) = place();
+        let database = TestDatabase::create();
+        let location = database.location.clone();
         let (db_clock, db_seed) = (clock.clone(), seed.clone());
         let opening = tokio::task::spawn_blocking(move || Db::open(&location, db_clock, db_seed));
         let db = opening.await.unwrap().unwrap();
@@ -104,7 +61,7 @@ impl World {
             to_webhooks: outbound.clone(),
             to_carriers: outbound,
         });
-        World { ctx, clock, _place: place }
+        World { ctx, clock, _database: database }
     }
 
     pub async fn company(&self, time_zone: &str, billing_day: i64) -> Scope {
@@ -163,15 +120,7 @@ impl World {
     }
 
     pub async fn count(&self, table: &str) -> i64 {
-        self.rows::<Count>(sql(format!("select count(*) from {table}"))).await[0].0
-    }
-}
-
-struct Count(i64);
-
-impl FromRow for Count {
-    fn from_row(row: &mut Row<'_>) -> calltracker::db::Result<Count> {
-        Ok(Count(row.get()?))
+        self.rows::<(i64,)>(sql(format!("select count(*) from {table}"))).await[0].0
     }
 }
 

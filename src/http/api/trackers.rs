@@ -1,0 +1,320 @@
+//! `/companies/{c}/trackers`.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::Request;
+use super::carriers::{AREA_CODE_FIELD, CARRIER_ID, number_types};
+use super::fields::{Field, Kind, Rule, Values};
+use super::params::{AFTER, LIMIT};
+use super::reply::Reply;
+use super::route::{Answer, Route};
+use crate::carriers::provision::{self, NUMBERS_MAX, Numbers, Source};
+use crate::db::LockSpace;
+use crate::flows::RING_TIMEOUT_S_DEFAULT;
+use crate::http::problem::{Kind as ProblemKind, Problem};
+use crate::kernel::id::{CarrierId, TrackerId};
+use crate::kernel::phone::{NumberType, PhoneNumber};
+use crate::trackers::{self, CAMPAIGN_SOURCES, Settings, TrackerType, TrackerView};
+
+const TAG: &str = "Trackers";
+/// Buying a request's numbers and, if that fails, giving them back.
+const BUYING_TIME: Duration = Duration::from_secs(240);
+/// Seconds that a destination may ring: the carriers' own bounds.
+const RING_TIMEOUT_S: Kind = Kind::Integer { min: 5, max: 600 };
+/// Something said to a person, in characters; carriers read out 4,096 bytes at most.
+const SPOKEN: Kind = Kind::Text { min: 0, max: 1_000 };
+/// A pattern or a part of a URL, in characters.
+const PATTERN: Kind = Kind::Text { min: 0, max: 500 };
+
+/// Where calls may be forwarded to.
+pub(super) static DESTINATION: Rule = Rule {
+    max: 32,
+    format: "",
+    example: "+12703152766",
+    check: |text| PhoneNumber::destination(text).map(drop).map_err(|error| error.to_string()),
+};
+
+static OWN_NUMBER: Kind = Kind::Rule(&E164);
+
+static E164: Rule = Rule {
+    max: 16,
+    format: "",
+    example: "+12705550101",
+    check: |text| {
+        let number = PhoneNumber::from_e164(text);
+        number.map(drop).ok_or_else(|| "is not a phone number in E.164, such as +12703152766".to_owned())
+    },
+};
+
+const NUMBERS: Field =
+    Field::new("numbers", Kind::OneOf(NUMBER_SOURCES), "Where the tracking numbers come from.");
+
+const NUMBER_SOURCES: &[Field] = &[
+    Field::new(
+        "buy",
+        Kind::Object(PURCHASE),
+        "Buys numbers of the tracker's `number_type` in the company's country.",
+    ),
+    Field::new(
+        "attach",
+        Kind::List { of: &OWN_NUMBER, min: 1, max: NUMBERS_MAX },
+        "Takes numbers that the carrier account has already.",
+    ),
+];
+
+const PURCHASE: &[Field] = &[
+    AREA_CODE_FIELD,
+    Field::new("count", Kind::Integer { min: 1, max: NUMBERS_MAX as i64 }, "").default("1"),
+];
+
+/// The settings; a new tracker's destination and name have no default.
+const NEW: &[Field] = &[
+    NAME.required(),
+    DESTINATION_FIELD.required(),
+    NUMBERS.required(),
+    CARRIER_ID,
+    TRACKER_TYPE.default("\"offline\""),
+    NUMBER_TYPE.default("\"local\""),
+    STATUS.default("true"),
+    RECORDING_ENABLED.default("false"),
+    RECORDING_MESSAGE.default("\"\""),
+    WHISPER_ENABLED.default("false"),
+    WHISPER_MESSAGE.default("\"\""),
+    VOICEMAIL_ENABLED.default("false"),
+    VOICEMAIL_GREETING.default("\"\""),
+    TRANSCRIPTION_ENABLED.default("false"),
+    RING_TIMEOUT.default("25"),
+    SWAP_TARGET.default("\"\""),
+    CAMPAIGN_SOURCE.default("\"\""),
+    CAMPAIGN_SEARCH_FROM.default("\"\""),
+    CAMPAIGN_SEARCH_FOR.default("\"\""),
+    CAMPAIGN_LANDING_PAGE.default("\"\""),
+    CAMPAIGN_REFERRAL.default("\"\""),
+    CAMPAIGN_CAMPAIGN_PARAMETERS.default("\"\""),
+];
+
+const MORE_NUMBERS: &[Field] = &[NUMBERS.required(), CARRIER_ID];
+
+const CHANGE: &[Field] = &[
+    NAME,
+    DESTINATION_FIELD,
+    TRACKER_TYPE,
+    STATUS,
+    RECORDING_ENABLED,
+    RECORDING_MESSAGE,
+    WHISPER_ENABLED,
+    WHISPER_MESSAGE,
+    VOICEMAIL_ENABLED,
+    VOICEMAIL_GREETING,
+    TRANSCRIPTION_ENABLED,
+    RING_TIMEOUT,
+    SWAP_TARGET,
+    CAMPAIGN_SOURCE,
+    CAMPAIGN_SEARCH_FROM,
+    CAMPAIGN_SEARCH_FOR,
+    CAMPAIGN_LANDING_PAGE,
+    CAMPAIGN_REFERRAL,
+    CAMPAIGN_CAMPAIGN_PARAMETERS,
+];
+
+const NAME: Field = Field::new("name", Kind::Text { min: 1, max: 200 }, "");
+const DESTINATION_FIELD: Field =
+    Field::new("destination", Kind::Rule(&DESTINATION), "Where calls go, in E.164.");
+const TRACKER_TYPE: Field = Field::new(
+    "tracker_type",
+    Kind::Choice(|| vec![TrackerType::Offline.as_str(), TrackerType::Campaign.as_str()]),
+    "Number pools can't be made yet.",
+);
+const NUMBER_TYPE: Field = Field::new("number_type", Kind::Choice(number_types), "");
+const STATUS: Field =
+    Field::new("status", Kind::Bool, "False: callers hear that the number isn't in service.");
+const RECORDING_ENABLED: Field = Field::new("recording_enabled", Kind::Bool, "");
+const RECORDING_MESSAGE: Field =
+    Field::new("recording_message", SPOKEN, "Said to the caller before a recording starts.");
+const WHISPER_ENABLED: Field = Field::new("whisper_enabled", Kind::Bool, "");
+const WHISPER_MESSAGE: Field =
+    Field::new("whisper_message", SPOKEN, "Said to the destination before it is connected.");
+const VOICEMAIL_ENABLED: Field =
+    Field::new("voicemail_enabled", Kind::Bool, "Takes a message if nobody answers.");
+const VOICEMAIL_GREETING: Field = Field::new("voicemail_greeting", SPOKEN, "");
+const TRANSCRIPTION_ENABLED: Field =
+    Field::new("transcription_enabled", Kind::Bool, "The carrier transcribes voicemails.");
+const RING_TIMEOUT: Field =
+    Field::new("ring_timeout_s", RING_TIMEOUT_S, "Seconds that the destination rings.");
+const SWAP_TARGET: Field = Field::new(
+    "swap_target",
+    Kind::Text { min: 0, max: 100 },
+    "The number on the web site that is replaced.",
+);
+const CAMPAIGN_SOURCE: Field = Field::new(
+    "campaign_source",
+    Kind::Choice(|| CAMPAIGN_SOURCES.to_vec()),
+    "Which visitors see the number.",
+);
+const CAMPAIGN_SEARCH_FROM: Field = Field::new("campaign_search_from", PATTERN, "");
+const CAMPAIGN_SEARCH_FOR: Field = Field::new("campaign_search_for", PATTERN, "");
+const CAMPAIGN_LANDING_PAGE: Field = Field::new("campaign_landing_page", PATTERN, "");
+const CAMPAIGN_REFERRAL: Field = Field::new("campaign_referral", PATTERN, "");
+const CAMPAIGN_CAMPAIGN_PARAMETERS: Field = Field::new("campaign_campaign_parameters", PATTERN, "");
+
+const _: () = assert!(RING_TIMEOUT_S_DEFAULT == 25, "the default of ring_timeout_s in the table");
+
+const FROM_CARRIER: &[ProblemKind] =
+    &[ProblemKind::Conflict, ProblemKind::Unprocessable, ProblemKind::Carrier];
+
+pub(super) const ROUTES: &[Route] = &[
+    Route::get("/companies/{company_id}/trackers", "list_trackers", |r| Box::pin(list(r)))
+        .named(TAG, "List trackers")
+        .params(&[LIMIT, AFTER])
+        .answers(Answer::Page("Tracker")),
+    Route::post("/companies/{company_id}/trackers", "create_tracker", |r| Box::pin(create(r)))
+        .named(TAG, "Create a tracker and get its numbers")
+        .about("Numbers that were bought go back if the tracker can't be made.")
+        .takes("NewTracker", NEW)
+        .takes_long(BUYING_TIME)
+        .answers(Answer::Created("Tracker"))
+        .or(FROM_CARRIER),
+    Route::get("/companies/{company_id}/trackers/{tracker_id}", "get_tracker", |r| Box::pin(get(r)))
+        .named(TAG, "Get a tracker")
+        .answers(Answer::Object("Tracker")),
+    Route::patch("/companies/{company_id}/trackers/{tracker_id}", "update_tracker", |r| Box::pin(update(r)))
+        .named(TAG, "Change a tracker's settings")
+        .changes("TrackerChange", CHANGE)
+        .answers(Answer::Object("Tracker")),
+    Route::delete("/companies/{company_id}/trackers/{tracker_id}", "delete_tracker", |r| Box::pin(delete(r)))
+        .named(TAG, "Delete a tracker")
+        .about("Its numbers go back to the carrier; its calls and messages stay."),
+    Route::post("/companies/{company_id}/trackers/{tracker_id}/numbers", "add_tracker_numbers", |r| {
+        Box::pin(add_numbers(r))
+    })
+    .named(TAG, "Get more numbers for a tracker")
+    .takes("MoreNumbers", MORE_NUMBERS)
+    .takes_long(BUYING_TIME)
+    .answers(Answer::Object("Tracker"))
+    .or(FROM_CARRIER),
+];
+
+/// The value of `numbers`, as its table has it.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Wanted {
+    Buy { area_code: Option<String>, count: usize },
+    Attach(Vec<String>),
+}
+
+fn numbers(body: &Values) -> Numbers {
+    let source = match body.need("numbers") {
+        Wanted::Buy { area_code, count } => Source::Buy { area_code, count },
+        Wanted::Attach(texts) => {
+            let number = |text: &String| PhoneNumber::from_e164(text);
+            Source::Attach(texts.iter().filter_map(number).collect())
+        }
+    };
+    Numbers { carrier_id: body.get("carrier_id").map(CarrierId), source }
+}
+
+fn destination(body: &Values) -> Option<PhoneNumber> {
+    let text: String = body.get("destination")?;
+    Some(PhoneNumber::destination(&text).expect("the table's rule is this check"))
+}
+
+fn new_settings(body: &Values) -> Settings {
+    Settings {
+        name: body.need("name"),
+        tracker_type: body.choice("tracker_type", TrackerType::parse).unwrap_or(TrackerType::Offline),
+        number_type: body.choice("number_type", NumberType::parse).unwrap_or(NumberType::Local),
+        destination: destination(body).expect("the table requires the key"),
+        status: body.need("status"),
+        recording_enabled: body.need("recording_enabled"),
+        recording_message: body.need("recording_message"),
+        whisper_enabled: body.need("whisper_enabled"),
+        whisper_message: body.need("whisper_message"),
+        voicemail_enabled: body.need("voicemail_enabled"),
+        voicemail_greeting: body.need("voicemail_greeting"),
+        transcription_enabled: body.need("transcription_enabled"),
+        ring_timeout_s: body.need("ring_timeout_s"),
+        swap_target: body.need("swap_target"),
+        campaign_source: body.need("campaign_source"),
+        campaign_search_from: body.need("campaign_search_from"),
+        campaign_search_for: body.need("campaign_search_for"),
+        campaign_landing_page: body.need("campaign_landing_page"),
+        campaign_referral: body.need("campaign_referral"),
+        campaign_campaign_parameters: body.need("campaign_campaign_parameters"),
+    }
+}
+
+/// What the body says replaces what is there.
+fn change(body: &Values, s: &mut Settings) {
+    body.set("name", &mut s.name);
+    body.set("status", &mut s.status);
+    body.set("recording_enabled", &mut s.recording_enabled);
+    body.set("recording_message", &mut s.recording_message);
+    body.set("whisper_enabled", &mut s.whisper_enabled);
+    body.set("whisper_message", &mut s.whisper_message);
+    body.set("voicemail_enabled", &mut s.voicemail_enabled);
+    body.set("voicemail_greeting", &mut s.voicemail_greeting);
+    body.set("transcription_enabled", &mut s.transcription_enabled);
+    body.set("ring_timeout_s", &mut s.ring_timeout_s);
+    body.set("swap_target", &mut s.swap_target);
+    body.set("campaign_source", &mut s.campaign_source);
+    body.set("campaign_search_from", &mut s.campaign_search_from);
+    body.set("campaign_search_for", &mut s.campaign_search_for);
+    body.set("campaign_landing_page", &mut s.campaign_landing_page);
+    body.set("campaign_referral", &mut s.campaign_referral);
+    body.set("campaign_campaign_parameters", &mut s.campaign_campaign_parameters);
+    s.tracker_type = body.choice("tracker_type", TrackerType::parse).unwrap_or(s.tracker_type);
+    if let Some(destination) = destination(body) {
+        s.destination = destination;
+    }
+}
+
+async fn list(request: Request) -> Result<Reply, Problem> {
+    let listed = trackers::list(&request.ctx.db, request.scope(), request.query.page()).await?;
+    Ok(Reply::page(listed, TrackerView::to_json))
+}
+
+async fn create(request: Request) -> Result<Reply, Problem> {
+    let (settings, numbers) = (new_settings(&request.body), numbers(&request.body));
+    let made = provision::create_tracker(&request.ctx, request.scope(), settings, numbers).await?;
+    let path = format!("/companies/{}/trackers/{}", made.tracker.company_id, made.tracker.id);
+    Ok(Reply::created(&path, &made.to_json()))
+}
+
+async fn get(request: Request) -> Result<Reply, Problem> {
+    let (scope, id) = (request.scope(), request.id("tracker_id")?);
+    let found = request.ctx.db.read("trackers.get", move |tx| trackers::find(tx, scope, id)).await?;
+    Ok(Reply::ok(&found.ok_or_else(Problem::not_found)?.to_json()))
+}
+
+async fn update(mut request: Request) -> Result<Reply, Problem> {
+    let (scope, id) = (request.scope(), request.id::<TrackerId>("tracker_id")?);
+    let body = std::mem::take(&mut request.body);
+    request
+        .write("trackers.update", move |tx| {
+            tx.lock_text(LockSpace::Edit, &format!("tracker {id}"))?;
+            let present = trackers::find(tx, scope, id)?.ok_or_else(Problem::not_found)?;
+            let mut settings = present.tracker.settings;
+            change(&body, &mut settings);
+            let changed = trackers::update(tx, scope, id, &settings)?.ok_or_else(Problem::not_found)?;
+            Ok(Reply::ok(&changed.to_json()))
+        })
+        .await
+}
+
+async fn delete(request: Request) -> Result<Reply, Problem> {
+    let (scope, id) = (request.scope(), request.id::<TrackerId>("tracker_id")?);
+    request
+        .write("trackers.delete", move |tx| {
+            trackers::delete(tx, scope, id)?.ok_or_else(Problem::not_found)?;
+            Ok(Reply::no_content())
+        })
+        .await
+}
+
+async fn add_numbers(request: Request) -> Result<Reply, Problem> {
+    let (id, numbers) = (request.id("tracker_id")?, numbers(&request.body));
+    let changed = provision::add_numbers(&request.ctx, request.scope(), id, numbers).await?;
+    Ok(Reply::ok(&changed.to_json()))
+}

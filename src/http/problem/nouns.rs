@@ -1,0 +1,104 @@
+//! What the nouns' errors are to a client. A text that a noun wrote for the people of a company is shown
+//! to them; everything else is the server's own business.
+
+use super::{Kind, Problem};
+use crate::carriers::accounts;
+use crate::carriers::client::CarrierError;
+use crate::carriers::provision;
+use crate::db;
+use crate::{messages, trackers};
+
+impl From<trackers::Error> for Problem {
+    fn from(error: trackers::Error) -> Problem {
+        use trackers::Error;
+        let text = error.to_string();
+        match error {
+            Error::NumberInUse(_) | Error::BeingReleased(_) => Problem::new(Kind::Conflict, text),
+            Error::NumberIsDestination(_) => Problem::field("numbers", text),
+            Error::DestinationIsTracked => {
+                Problem::field("destination", "is a tracking number: calls would go round")
+            }
+            Error::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<accounts::Error> for Problem {
+    fn from(error: accounts::Error) -> Problem {
+        use accounts::Error;
+        match error {
+            Error::Duplicate | Error::NumbersInUse | Error::NumbersReleasing => {
+                Problem::new(Kind::Conflict, error.to_string())
+            }
+            Error::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<messages::outgoing::Error> for Problem {
+    fn from(error: messages::outgoing::Error) -> Problem {
+        use messages::outgoing::Error;
+        match error {
+            Error::NoSuchTracker => Problem::field("tracker_id", "is not a tracker of this company"),
+            Error::NoNumber | Error::OptedOut => Problem::new(Kind::Unprocessable, error.to_string()),
+            Error::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<CarrierError> for Problem {
+    fn from(error: CarrierError) -> Problem {
+        let text = error.to_string();
+        match error {
+            // What the carrier won't do, however often it is asked.
+            CarrierError::Auth
+            | CarrierError::NotFound
+            | CarrierError::Invalid { .. }
+            | CarrierError::NumberUnavailable
+            | CarrierError::NoNumbers
+            | CarrierError::OptedOut
+            | CarrierError::GeoBlocked
+            | CarrierError::NotSmsCapable => Problem::new(Kind::Unprocessable, text),
+            CarrierError::RateLimited { .. }
+            | CarrierError::ForeignHost
+            | CarrierError::Unreachable(_)
+            | CarrierError::Transient { .. }
+            | CarrierError::Unexpected(_) => Problem::new(Kind::Carrier, text),
+        }
+    }
+}
+
+impl From<provision::Error> for Problem {
+    fn from(error: provision::Error) -> Problem {
+        use provision::Error;
+        let text = error.to_string();
+        match error {
+            Error::NoCarrier => Problem::new(Kind::Conflict, text),
+            Error::WhichCarrier => {
+                Problem::field("carrier_id", "is required: the company has several carrier accounts")
+            }
+            Error::NoSuchCarrier => Problem::field("carrier_id", "is not a carrier account of this company"),
+            Error::NoSuchTracker => Problem::not_found(),
+            Error::Count | Error::WrongType { .. } => Problem::field("numbers", text),
+            Error::AreaCode => Problem::field("area_code", "must be three digits"),
+            Error::NotOwned(_) | Error::HooksIgnored(_) | Error::TooFew { .. } => {
+                Problem::new(Kind::Unprocessable, text)
+            }
+            Error::TookTooLong => Problem::new(Kind::Carrier, text),
+            Error::Account(error) => error.into(),
+            Error::Tracker(error) => error.into(),
+            Error::Message(error) => error.into(),
+            Error::Carrier(error) => error.into(),
+            Error::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<anyhow::Error> for Problem {
+    fn from(error: anyhow::Error) -> Problem {
+        match error.downcast::<db::Error>() {
+            Ok(error) => error.into(),
+            Err(error) => Problem::internal(format!("{error:#}")),
+        }
+    }
+}
