@@ -111,7 +111,9 @@ async fn set_up(
                 "name": "Spring flyer", "tracker_type": "offline", "number_type": "local",
                 "destination": script::DESTINATION, "recording_enabled": true,
                 "recording_message": "This call may be recorded.", "whisper_enabled": true,
-                "whisper_message": "A call from the spring flyer.",
+                "whisper_message": "A call from the spring flyer.", "voicemail_enabled": true,
+                "voicemail_greeting": "Nobody is free right now. Please leave a message after the tone.",
+                "transcription_enabled": true,
                 "numbers": {"buy": {"area_code": "270", "count": 1}},
             }),
         )

@@ -103,12 +103,11 @@ async fn call(
     let latest = api.get(&company.path("calls?limit=1")).await?;
     let call = &latest["data"][0];
     say(&format!(
-        "  call     {} {} after {} s, source {}, {}",
+        "  call     {} {} after {} s, source {}",
         call["id"],
         call["status"].as_str().unwrap_or("?"),
         call["call_duration"],
         call["source_channel"].as_str().unwrap_or("?"),
-        if call["recording"].is_null() { "not recorded" } else { "recorded" },
     ));
     Ok(())
 }
