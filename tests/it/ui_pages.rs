@@ -76,6 +76,43 @@ async fn every_template_is_shown_somewhere() {
     assert_eq!(rendered, all);
 }
 
+/// Every page as it is read: see `snapshots/`.
+#[tokio::test]
+async fn pages_look_as_they_did() {
+    let (agency, pages) = scene().await;
+    let mut browser = account_browser(&agency.app).await;
+    // A delivery's id is made of chance.
+    let (_, delivery) = pages.last().unwrap().path.rsplit_once('/').unwrap();
+    for Known { path, .. } in pages.iter().filter(|page| !page.path.contains('?')) {
+        let shown = browser.get(path).await.expect(200);
+        let name = path.replace(delivery, "id").replace('/', "_");
+        insta::assert_snapshot!(
+            name.trim_start_matches("_companies_1_"),
+            tidy(&shown.text.replace(&agency.app.api.base, "http://here"))
+        );
+    }
+    agency.app.company("Second").await;
+    for (name, path) in [("companies", "/"), ("error", "/companies/999/calls")] {
+        insta::assert_snapshot!(name, tidy(&browser.get(path).await.text));
+    }
+    let mut nobody = Browser::new(&agency.app.api.base);
+    insta::assert_snapshot!("login", tidy(&nobody.log_in("bob@acme.example", "x").await.expect(401).text));
+}
+
+/// Without what chance makes (the ids of deliveries), without the hashes of files, and without empty lines.
+fn tidy(text: &str) -> String {
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    let text = lines.collect::<Vec<_>>().join("\n");
+    cut_behind(&cut_behind(&text, "msg_", 26), "?v=", 12)
+}
+
+/// Cuts so many characters behind each `mark`.
+fn cut_behind(text: &str, mark: &str, count: usize) -> String {
+    let mut parts = text.split(mark);
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |so_far, part| so_far + mark + "…" + &part[count..])
+}
+
 #[tokio::test]
 async fn another_companys_pages_and_buttons_do_not_exist() {
     let (agency, pages) = scene().await;

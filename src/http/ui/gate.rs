@@ -2,7 +2,7 @@
 //! button's request also has to come from our own pages. A page of another tenant is one that doesn't exist.
 //!
 //! Forms of other sites are refused twice (OWASP, Cross-Site Request Forgery Prevention): the login's cookie is
-//! `SameSite=Lax`, so browsers don't send it with another site's POST, and what isn't GET must say that it
+//! `SameSite=Lax`, so browsers don't send it with another site's POST, and what may change anything must say that it
 //! comes from here, which a page can't forge: `Sec-Fetch-Site`, or `Origin` where a browser leaves that out
 //! (plain HTTP). Tokens hidden in forms would add nothing to that.
 
@@ -10,7 +10,7 @@ use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, State};
 use axum::http::header::{COOKIE, HOST, ORIGIN, SET_COOKIE};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method, Uri};
+use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post};
 use jiff::tz::TimeZone;
@@ -145,7 +145,7 @@ where
 
 /// Whoever is logged in, and that the request comes from our own pages if it changes anything.
 async fn login(state: &AppState, parts: &Parts) -> Result<Login, PageError> {
-    if parts.method != Method::GET && !is_same_origin(&parts.headers, &state.ctx.public_url) {
+    if !parts.method.is_safe() && !is_same_origin(&parts.headers, &state.ctx.public_url) {
         return Err(PageError::CrossSite);
     }
     let found = match token(&state.ctx, &parts.headers) {
@@ -154,7 +154,7 @@ async fn login(state: &AppState, parts: &Parts) -> Result<Login, PageError> {
     };
     found.ok_or_else(|| {
         // A button's path can't be asked for by going there.
-        let next = (parts.method == Method::GET).then(|| parts.uri.to_string());
+        let next = parts.method.is_safe().then(|| parts.uri.to_string());
         PageError::LoggedOut { next }
     })
 }

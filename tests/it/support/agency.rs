@@ -117,6 +117,8 @@ impl Agency {
         };
         let via = self.via;
         assert!(self.app.write(move |tx| voicemails::record_transcription(tx, via, &update)).await);
+        // The server does so too, at a time of its own; whoever is first, it is told once.
+        voicemails::announce(&self.app.ctx).await.unwrap();
         id
     }
 
