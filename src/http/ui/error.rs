@@ -17,10 +17,10 @@ pub(super) enum PageError {
     LoggedOut { next: Option<String> },
     /// A form that another site sent.
     CrossSite,
-    /// A parameter isn't one of ours.
-    BadLink,
-    /// The same request may work in a moment.
-    Busy,
+    /// A parameter isn't one of ours, or a form didn't arrive whole.
+    BadRequest,
+    /// The same request may work in a moment. Why is for the log only.
+    Busy(String),
     /// A bug: for the log only.
     Internal(String),
 }
@@ -28,10 +28,7 @@ pub(super) enum PageError {
 impl From<db::Error> for PageError {
     fn from(error: db::Error) -> PageError {
         match error {
-            db::Error::Unavailable(_) | db::Error::Busy => {
-                tracing::error!(error = %error, "a page could not be shown");
-                PageError::Busy
-            }
+            db::Error::Unavailable(_) | db::Error::Busy => PageError::Busy(error.to_string()),
             db::Error::Constraint(_) | db::Error::Internal(_) => PageError::Internal(error.to_string()),
         }
     }
@@ -75,16 +72,19 @@ impl IntoResponse for PageError {
                 "That came from another site",
                 "Nothing was done. Go back to the page and press the button there.",
             ),
-            PageError::BadLink => (
+            PageError::BadRequest => (
                 StatusCode::BAD_REQUEST,
-                "This link doesn’t work",
-                "A part of it is missing or was changed. Start again from the first page.",
+                "That doesn’t work",
+                "A part of the address or the form is missing, was changed, or is too long.",
             ),
-            PageError::Busy => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "Too much to do at the moment",
-                "Nothing is lost. Load the page again in a few seconds.",
-            ),
+            PageError::Busy(cause) => {
+                tracing::error!(error = %cause, "a page could not be shown");
+                (
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "Too much to do at the moment",
+                    "Nothing is lost. Load the page again in a few seconds.",
+                )
+            }
             PageError::Internal(cause) => {
                 tracing::error!(error = %cause, "a page failed");
                 (

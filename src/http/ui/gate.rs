@@ -83,7 +83,7 @@ impl Request {
     pub(super) fn page(&self) -> Result<Page, PageError> {
         let after = match self.query("after") {
             None => None,
-            Some(text) => Some(parse_cursor(text).ok_or(PageError::BadLink)?),
+            Some(text) => Some(parse_cursor(text).ok_or(PageError::BadRequest)?),
         };
         Ok(Page { limit: PAGE_ROWS, after })
     }

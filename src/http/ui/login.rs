@@ -78,7 +78,7 @@ async fn log_in(
         return Err(PageError::CrossSite);
     }
     let read = tokio::time::timeout(FORM_TIMEOUT, to_bytes(body, FORM_BYTES_MAX)).await;
-    let Ok(Ok(form)) = read else { return Err(PageError::BadLink) };
+    let Ok(Ok(form)) = read else { return Err(PageError::BadRequest) };
     let (typed, password, next) = (field(&form, "email"), field(&form, "password"), field(&form, "next"));
     let email = Email::parse(&typed);
     let address: Option<IpAddr> = peer.map(|Extension(ConnectInfo(address))| address.ip());
@@ -100,7 +100,7 @@ async fn log_in(
             let failure = "The e-mail address or the password is wrong.";
             LoginPage::answer(&typed, local(&next), StatusCode::UNAUTHORIZED, failure)
         }
-        Err(LoginError::Busy) => Err(PageError::Busy),
+        Err(busy @ LoginError::Busy) => Err(PageError::Busy(busy.to_string())),
         Err(LoginError::Database(error)) => Err(error.into()),
     }
 }

@@ -61,7 +61,7 @@ async fn for_all(request: Request, next: Next) -> Response {
     let mut response = match tokio::time::timeout(PAGE_TIMEOUT, answer).await {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => PageError::Internal("a page's handler panicked".to_owned()).into_response(),
-        Err(_) => PageError::Busy.into_response(),
+        Err(_) => PageError::Busy("a page took too long".to_owned()).into_response(),
     };
     for (name, value) in [
         (CONTENT_SECURITY_POLICY, PAGE_POLICY),

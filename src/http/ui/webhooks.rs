@@ -123,7 +123,7 @@ async fn answer(request: &Request, failure: String) -> Answer {
     let webhook = find(request).await?;
     let state = match request.query("state") {
         None => None,
-        Some(word) => Some(DeliveryState::parse(word).ok_or(PageError::BadLink)?),
+        Some(word) => Some(DeliveryState::parse(word).ok_or(PageError::BadRequest)?),
     };
     let deliveries = deliveries::rows(request, &webhook, state).await?;
     let zone = request.zone();
