@@ -36,7 +36,8 @@ fn without_accent(c: char) -> char {
 /// A pattern for `like … escape '\'` that finds the words anywhere. A phone number may be typed as people
 /// write one: `(270) 282-2733` finds `+12702822733`.
 pub(super) fn pattern(search: &str) -> String {
-    let folded = fold(search.trim());
+    // PostgreSQL takes no NUL in a text, and no text here has one.
+    let folded = fold(&search.trim().replace('\0', ""));
     let is_number = folded.chars().any(|c| c.is_ascii_digit())
         && folded.chars().all(|c| c.is_ascii_digit() || " +-.()".contains(c));
     let wanted = if is_number { folded.chars().filter(char::is_ascii_digit).collect() } else { folded };

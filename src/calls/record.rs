@@ -175,7 +175,7 @@ pub(super) fn finish(tx: &mut Tx<'_>, links: &Links, mut call: Call) -> db::Resu
     expect_recordings(tx, &call)?;
     announce_recordings(tx, links, call.id)?;
     // Its voicemail may be told of now.
-    tx.wake(Wake::Calls);
+    tx.wake(Wake::Recordings);
     Ok(call)
 }
 

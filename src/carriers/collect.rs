@@ -18,7 +18,7 @@ use crate::calls;
 use crate::companies::Scope;
 use crate::ctx::Ctx;
 use crate::db::{self, Wake};
-use crate::kernel::id::{CarrierId, RecordingId};
+use crate::kernel::id::{self, CarrierId, RecordingId};
 use crate::outbound::Failure;
 use crate::recordings::files::{self, Folder, Kept};
 use crate::recordings::link::Links;
@@ -170,7 +170,8 @@ async fn download(
         Kind::Voicemail => Prefer::Wav,
     };
     let mut media = client.media(&recording.media_url, prefer).await.map_err(NotFetched::Carrier)?;
-    let mut partial = folder.begin(recording).await.map_err(NotFetched::Disk)?;
+    let attempt = id::unique(ctx.clock.now(), &ctx.seed);
+    let mut partial = folder.begin(recording, &attempt).await.map_err(NotFetched::Disk)?;
     loop {
         let written = match media.chunk().await {
             Ok(Some(chunk)) => partial.write(&chunk).await.map_err(NotFetched::from),
@@ -186,25 +187,25 @@ async fn download(
 
 async fn note_stored(ctx: &Ctx, folder: &Folder, recording: Recording, kept: Kept) -> db::Result<bool> {
     let links = Links::of(ctx);
-    let delete = !ctx.config.recordings.keep_at_carrier;
+    // A carrier that is still transcribing needs its copy: a voicemail's goes when it was told of.
+    let delete = !ctx.config.recordings.keep_at_carrier && recording.kind == Kind::Call;
     let (id, call) = (recording.id, recording.call_id);
     let path = kept.path.clone();
     let noting = ctx.db.write("recordings.stored", move |tx| {
         calls::hold(tx, call)?;
-        let wanted = recordings::stored(tx, id, &kept, delete)?;
+        let state = recordings::stored(tx, id, &kept, delete)?;
         calls::announce_recordings(tx, &links, call)?;
-        // A voicemail may be complete with it; a copy may go now.
-        tx.wake(Wake::Calls);
+        // A voicemail may be complete with it, and the carrier's copy may go.
         tx.wake(Wake::Recordings);
-        Ok::<_, db::Error>(wanted)
+        Ok::<_, db::Error>(state)
     });
-    let wanted = noting.await?;
-    if wanted {
-        ctx.metrics.recordings_stored.inc();
-    } else {
-        remove(folder, &Recording { path, ..recording }).await;
+    let state = noting.await?;
+    match state {
+        State::Stored => drop(ctx.metrics.recordings_stored.inc()),
+        State::Discarded => remove(folder, &Recording { path, ..recording }).await,
+        State::Pending | State::Failed | State::Absent => {}
     }
-    Ok(wanted)
+    Ok(state == State::Stored)
 }
 
 async fn note_failure(ctx: &Ctx, recording: Recording, why: &NotFetched) -> db::Result<()> {
@@ -220,7 +221,7 @@ async fn note_failure(ctx: &Ctx, recording: Recording, why: &NotFetched) -> db::
         let state = recordings::fetch_failed(tx, &recording, word)?;
         if state == State::Failed {
             // Its voicemail is told of without audio.
-            tx.wake(Wake::Calls);
+            tx.wake(Wake::Recordings);
         }
         Ok::<_, db::Error>(state)
     });

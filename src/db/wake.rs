@@ -12,7 +12,7 @@ pub enum Wake {
     Deliveries,
     /// An event was appended: live streams look.
     Events,
-    /// Recordings are to be fetched or deleted.
+    /// Recordings are to be fetched or deleted, or a voicemail may be told of.
     Recordings,
     /// A call's end is to be settled.
     Calls,

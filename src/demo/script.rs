@@ -11,7 +11,7 @@ use super::{Company, say};
 use crate::kernel::clock::Micros;
 
 /// Where the sample company's calls go. Numbers 555-0100 to 555-0199 are kept for fiction.
-pub(super) const DESTINATION: &str = "+12705550101";
+pub(super) const DESTINATION: &str = "+18125550101";
 /// A caller whom the sample company has blocked.
 pub(super) const BLOCKED: &str = "+16065550166";
 /// Between two happenings.

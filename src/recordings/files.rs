@@ -47,17 +47,18 @@ impl Folder {
         self.0.join(&recording.path)
     }
 
-    /// Begins to write a recording's audio.
+    /// Begins to write a recording's audio. `attempt` is a new unique id: two attempts at once, by processes
+    /// of which one doesn't know yet that it no longer leads, don't write into each other's file.
     ///
     /// # Errors
     /// The file system's.
-    pub async fn begin(&self, recording: &Recording) -> io::Result<Partial> {
+    pub async fn begin(&self, recording: &Recording, attempt: &str) -> io::Result<Partial> {
         let month = recording.created_at.timestamp().strftime("%Y-%m").to_string();
         let below = format!("{}/{month}", recording.company_id);
         let folder = self.0.join(&below);
         create_durably(&self.0, &folder).await?;
         let stem = recording.id.to_string();
-        let partial = folder.join(format!("{stem}.{PARTIAL}"));
+        let partial = folder.join(format!("{stem}.{attempt}.{PARTIAL}"));
         let file = File::create(&partial).await?;
         Ok(Partial {
             folder,
@@ -108,8 +109,7 @@ impl Folder {
     }
 }
 
-/// A file on its way. Dropped without [`Partial::keep`], it stays until [`Folder::remove_partial`] or the next
-/// attempt, which begins it anew.
+/// A file on its way. Dropped without [`Partial::keep`], it stays until [`Folder::remove_partial`].
 #[derive(Debug)]
 pub struct Partial {
     folder: PathBuf,

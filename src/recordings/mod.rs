@@ -258,18 +258,16 @@ pub fn due_to_delete(tx: &mut Tx<'_>, now: Micros, limit: i64) -> db::Result<Vec
     tx.all(sql(format!("select {COLUMNS} from recordings {due}")).bind(now).bind(limit))
 }
 
-/// The audio is in our folder. `delete`: the carrier's copy isn't needed any more. False if the recording
-/// isn't waited for any more (it was discarded meanwhile), so that the file has to go.
+/// The audio is in our folder. `delete`: the carrier's copy isn't needed any more. Gives the state that the
+/// recording has now: not stored, if it was discarded meanwhile, so that the file has to go.
 ///
 /// # Errors
 /// The database's.
-pub fn stored(tx: &mut Tx<'_>, id: RecordingId, file: &files::Kept, delete: bool) -> db::Result<bool> {
+pub fn stored(tx: &mut Tx<'_>, id: RecordingId, file: &files::Kept, delete: bool) -> db::Result<State> {
     let now = tx.now();
-    let changed = tx.execute(
-        sql(
-            "update recordings set state = ?, path = ?, content_type = ?, bytes = ?, stored_at = ?, failure = '',
-             fetch_due_at = null, delete_due_at = ? where id = ? and state = ?",
-        )
+    tx.execute(
+        sql("update recordings set state = ?, path = ?, content_type = ?, bytes = ?, stored_at = ?, failure = '',
+             fetch_due_at = null, delete_due_at = ? where id = ? and state = ?")
         .bind(State::Stored.as_str())
         .bind(&file.path)
         .bind(file.format.content_type())
@@ -279,11 +277,23 @@ pub fn stored(tx: &mut Tx<'_>, id: RecordingId, file: &files::Kept, delete: bool
         .bind(id)
         .bind(State::Pending.as_str()),
     )?;
-    Ok(changed > 0)
+    let found = find(tx, id)?.ok_or_else(|| db::Error::Internal(format!("recording {id} is gone")))?;
+    Ok(found.state)
+}
+
+/// The carrier's copy of what is stored isn't needed any more.
+///
+/// # Errors
+/// The database's.
+pub fn delete_at_carrier(tx: &mut Tx<'_>, id: RecordingId) -> db::Result<()> {
+    let statement = "update recordings set delete_due_at = ? where id = ? and state = ?";
+    tx.execute(sql(statement).bind(tx.now()).bind(id).bind(State::Stored.as_str()))?;
+    tx.wake(Wake::Recordings);
+    Ok(())
 }
 
 /// An attempt to fetch failed, for a reason in a word. Gives the state that follows: pending again, or failed
-/// if it was the last.
+/// if it was the last. Of two attempts at the same time one counts.
 ///
 /// # Errors
 /// The database's.
@@ -292,12 +302,13 @@ pub fn fetch_failed(tx: &mut Tx<'_>, recording: &Recording, failure: &str) -> db
     let state = if due.is_some() { State::Pending } else { State::Failed };
     tx.execute(
         sql("update recordings set state = ?, failure = ?, fetch_attempts = fetch_attempts + 1, fetch_due_at = ?
-             where id = ? and state = ?")
+             where id = ? and state = ? and fetch_attempts = ?")
         .bind(state.as_str())
         .bind(failure)
         .bind(due)
         .bind(recording.id)
-        .bind(State::Pending.as_str()),
+        .bind(State::Pending.as_str())
+        .bind(i64::from(recording.fetch_attempts)),
     )?;
     Ok(state)
 }
@@ -334,9 +345,10 @@ pub fn deleted_at_carrier(tx: &mut Tx<'_>, id: RecordingId) -> db::Result<()> {
 /// The database's.
 pub fn delete_failed(tx: &mut Tx<'_>, recording: &Recording) -> db::Result<bool> {
     let due = retry_at(tx.now(), recording.delete_attempts);
-    let statement =
-        "update recordings set delete_due_at = ?, delete_attempts = delete_attempts + 1 where id = ?";
-    tx.execute(sql(statement).bind(due).bind(recording.id))?;
+    let statement = "update recordings set delete_due_at = ?, delete_attempts = delete_attempts + 1
+         where id = ? and delete_attempts = ?";
+    let attempts = i64::from(recording.delete_attempts);
+    tx.execute(sql(statement).bind(due).bind(recording.id).bind(attempts))?;
     Ok(due.is_some())
 }
 

@@ -180,7 +180,7 @@ pub fn record_transcription(tx: &mut Tx<'_>, via: Via, update: &Update) -> db::R
         .bind(recording.id)
         .bind(TranscriptionStatus::Completed.as_str()),
     )?;
-    tx.wake(Wake::Calls);
+    tx.wake(Wake::Recordings);
     Ok(true)
 }
 
@@ -207,7 +207,7 @@ fn insert(
         .bind(due)
         .bind(now),
     )?;
-    tx.wake(Wake::Calls);
+    tx.wake(Wake::Recordings);
     Ok(made > 0)
 }
 
@@ -218,10 +218,16 @@ fn insert(
 pub async fn announce(ctx: &Ctx) -> db::Result<usize> {
     let due: Vec<(VoicemailId, CallId)> =
         ctx.db.read("voicemails.due", |tx| tx.all(ready(tx.now(), "").bind(BATCH_MAX))).await?;
-    let links = Links::of(ctx);
+    let (links, delete) = (Links::of(ctx), !ctx.config.recordings.keep_at_carrier);
     let telling = due.into_iter().map(|(id, call)| {
         let links = links.clone();
-        ctx.db.write("voicemails.announce", move |tx| announce_one(tx, &links, id, call))
+        ctx.db.write("voicemails.announce", move |tx| {
+            let Some(recording) = announce_one(tx, &links, id, call)? else { return db::Result::Ok(false) };
+            if delete {
+                recordings::delete_at_carrier(tx, recording)?;
+            }
+            Ok(true)
+        })
     });
     let told = futures_util::future::try_join_all(telling).await?;
     Ok(told.into_iter().filter(|told| *told).count())
@@ -238,11 +244,17 @@ fn ready(now: Micros, only: &str) -> db::Sql {
     sql(question).bind(now)
 }
 
-fn announce_one(tx: &mut Tx<'_>, links: &Links, id: VoicemailId, call: CallId) -> db::Result<bool> {
+/// Gives the recording, whose copy at the carrier has served; None if there is nothing to tell any more.
+fn announce_one(
+    tx: &mut Tx<'_>,
+    links: &Links,
+    id: VoicemailId,
+    call: CallId,
+) -> db::Result<Option<RecordingId>> {
     calls::hold(tx, call)?;
     let still = ready(tx.now(), "and v.id = ?").bind(id).bind(1_i64);
     if tx.find::<(VoicemailId, CallId)>(still)?.is_none() {
-        return Ok(false);
+        return Ok(None);
     }
     tx.execute(
         sql("update voicemails set announced_at = ?, transcription_due_at = null,
@@ -254,7 +266,7 @@ fn announce_one(tx: &mut Tx<'_>, links: &Links, id: VoicemailId, call: CallId) -
     let voicemail: Voicemail = tx.one(sql(format!("{SELECT} where v.id = ?")).bind(id))?;
     let data = voicemail.to_json(links, tx.now());
     events::append(tx, Scope::of(voicemail.company_id), EventType::VoicemailReceived, &data)?;
-    Ok(true)
+    Ok(Some(voicemail.recording_id))
 }
 
 /// A company's voicemail.

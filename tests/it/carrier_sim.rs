@@ -1,10 +1,6 @@
 //! `carriers` against the simulated carrier: two programs that share no code, over real HTTP. What it asks of
 //! us is signed and read, what it is answered is executed, and what we ask of its API is done.
-//!
-//! They run with `--run-ignored all` and the simulator's binary in `CARRIER_SIM_BIN`.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -28,37 +24,11 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use url::Url;
 
+use crate::support::simulator::Simulator;
+
 const SID: &str = "AC0000000000000000000000000000abcd";
 const DESTINATION: &str = "+12703152766";
 const CALLER: &str = "+18183219876";
-
-/// A running simulator; ends with the test.
-struct Simulator {
-    child: Child,
-    url: String,
-    control: String,
-}
-
-impl Simulator {
-    fn start() -> Simulator {
-        let binary = std::env::var("CARRIER_SIM_BIN").expect("CARRIER_SIM_BIN names the simulator's binary");
-        let mut command = Command::new(binary);
-        command.args(["--scale", "200", "--exit-with-stdin"]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let urls: Vec<&str> = line.split_whitespace().filter(|word| word.starts_with("http://")).collect();
-        let (url, control) = (urls[0].to_owned(), urls[1].to_owned());
-        Simulator { child, url, control }
-    }
-}
-
-impl Drop for Simulator {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// What is given to the server that plays our product.
 #[derive(Clone)]
@@ -253,7 +223,6 @@ async fn fetched(
 }
 
 #[tokio::test]
-#[ignore = "needs the simulator's binary"]
 async fn an_answered_call_is_told_from_ringing_to_its_recording() {
     let world = World::new(Kind::Twilio).await;
     let sid = world.call("answer").await;
@@ -283,7 +252,6 @@ async fn an_answered_call_is_told_from_ringing_to_its_recording() {
 }
 
 #[tokio::test]
-#[ignore = "needs the simulator's binary"]
 async fn a_call_that_rings_out_leaves_a_voicemail() {
     for kind in [Kind::Twilio, Kind::SignalWire] {
         let world = World::new(kind).await;
@@ -305,7 +273,6 @@ async fn a_call_that_rings_out_leaves_a_voicemail() {
 }
 
 #[tokio::test]
-#[ignore = "needs the simulator's binary"]
 async fn messages_go_both_ways() {
     let world = World::new(Kind::Twilio).await;
     let inbound = json!({"from": CALLER, "to": world.number.as_str(), "body": "Hi 👋\nthere",
@@ -329,7 +296,6 @@ async fn messages_go_both_ways() {
 }
 
 #[tokio::test]
-#[ignore = "needs the simulator's binary"]
 async fn buying_twice_is_buying_once_and_a_released_number_is_gone() {
     let world = World::new(Kind::Twilio).await;
     let owned = world.client.find_owned(&world.number).await.unwrap().unwrap();

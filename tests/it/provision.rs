@@ -514,7 +514,6 @@ async fn tokens_go_over_https_or_to_an_allowed_private_address() {
 }
 
 #[tokio::test]
-#[ignore = "needs the simulator's binary in CARRIER_SIM_BIN"]
 async fn the_simulated_carrier_sells_sends_and_takes_back() {
     let simulator = Simulator::start();
     let world = World::at("2026-03-06T09:29:16Z").await;

@@ -334,7 +334,7 @@ async fn a_resent_delivery_keeps_its_id_and_starts_a_new_series() {
     let first = receiver.wait_for_events(1).await.remove(0);
     recorded(&app, 1).await;
     let path = company.path(&format!("/webhooks/{id}/deliveries/{}/resend", first.id()));
-    company.api.post(&path, &json!({})).await.expect(200);
+    company.api.post(&path, &json!({})).await.expect(202);
     let second = receiver.wait_for_events(2).await.remove(1);
     assert_eq!((first.id(), &first.body), (second.id(), &second.body));
     recorded(&app, 2).await;

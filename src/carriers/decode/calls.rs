@@ -33,6 +33,8 @@ pub(super) fn dial(form: &Form) -> Result<Update, BadForm> {
     let outcome = match form.get("DialCallStatus") {
         "" => return Err(BadForm::Missing("DialCallStatus")),
         "answered" => DialOutcome::Completed,
+        // The caller's own leg is over: it isn't that nobody answered, the caller didn't wait for it.
+        "no-answer" if words::outcome(form.get("CallStatus")).is_some() => DialOutcome::Canceled,
         // A caller is waiting: with a word that we don't know they are better off in voicemail than cut off.
         other => words::outcome(other).unwrap_or(DialOutcome::Failed),
     };

@@ -108,6 +108,8 @@ fn the_dial_tells_how_the_destination_did() {
         ("no-answer&DialCallDuration=", DialOutcome::NoAnswer, None, None),
         ("failed&DialCallDuration=-1", DialOutcome::Failed, None, None),
         ("canceled", DialOutcome::Canceled, None, None),
+        ("no-answer&CallStatus=in-progress", DialOutcome::NoAnswer, None, None),
+        ("no-answer&CallStatus=completed", DialOutcome::Canceled, None, None),
         ("a-new-word", DialOutcome::Failed, None, None),
     ];
     for (status, outcome, bridged, duration_s) in cases {

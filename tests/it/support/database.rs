@@ -37,6 +37,34 @@ impl TestDatabase {
         }
     }
 
+    /// Changes the database behind the server's back.
+    pub fn execute(&self, statement: &str) {
+        match &self.location {
+            Location::Sqlite(path) => {
+                let conn = rusqlite::Connection::open(path).expect("the file is there");
+                conn.execute_batch(statement).expect("the statement works");
+            }
+            Location::Postgres(url) => execute(url, statement),
+        }
+    }
+
+    /// The first column of a query on texts.
+    pub fn texts(&self, query: &str) -> Vec<String> {
+        match &self.location {
+            Location::Sqlite(path) => {
+                let conn = rusqlite::Connection::open(path).expect("the file is there");
+                let mut statement = conn.prepare(query).expect("the query works");
+                let rows = statement.query_map([], |row| row.get(0)).expect("the query works");
+                rows.collect::<Result<_, _>>().expect("they are texts")
+            }
+            Location::Postgres(url) => on_thread(|| {
+                let mut client =
+                    postgres::Client::connect(url, postgres::NoTls).expect("the server is there");
+                client.query(query, &[]).expect("the query works").iter().map(|row| row.get(0)).collect()
+            }),
+        }
+    }
+
     /// For files.
     pub fn folder(&self) -> PathBuf {
         self.folder.path().to_owned()
@@ -52,14 +80,16 @@ impl Drop for TestDatabase {
     }
 }
 
-/// On a thread of its own, since the client brings a runtime and the test has one already.
 fn execute(url: &str, statement: &str) {
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let client = postgres::Client::connect(url, postgres::NoTls);
-            client.expect("the server is there").batch_execute(statement).expect("the statement works");
-        });
+    on_thread(|| {
+        let client = postgres::Client::connect(url, postgres::NoTls);
+        client.expect("the server is there").batch_execute(statement).expect("the statement works");
     });
+}
+
+/// The client brings a runtime, and the test's thread has one already.
+fn on_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| scope.spawn(work).join().expect("it didn't panic"))
 }
 
 fn hex(bytes: [u8; 8]) -> String {

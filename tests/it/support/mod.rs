@@ -5,6 +5,8 @@ pub mod carrier;
 pub mod client;
 pub mod contract;
 pub mod database;
+pub mod line;
+pub mod program;
 pub mod receiver;
 pub mod simulator;
 pub mod world;
@@ -67,16 +69,20 @@ impl TestApp {
 
     /// With other settings than the defaults.
     pub async fn with(change: impl FnOnce(&mut Config)) -> TestApp {
-        let start: jiff::Timestamp = START.parse().expect("it is a time");
-        TestApp::at(Clock::manual(Micros::from(start)), change).await
+        TestApp::at(hand(), true, change).await
+    }
+
+    /// Without background work: the test runs what it needs of it.
+    pub async fn quiet(change: impl FnOnce(&mut Config)) -> TestApp {
+        TestApp::at(hand(), false, change).await
     }
 
     /// By the system's clock, where a stranger's program checks the time.
     pub async fn with_real_time() -> TestApp {
-        TestApp::at(Clock::System, |_| {}).await
+        TestApp::at(Clock::System, true, |_| {}).await
     }
 
-    async fn at(clock: Clock, change: impl FnOnce(&mut Config)) -> TestApp {
+    async fn at(clock: Clock, run_jobs: bool, change: impl FnOnce(&mut Config)) -> TestApp {
         let (database, seed) = (TestDatabase::create(), Seed::fixed(1));
         let mut config = Given::default().resolve(Given::default()).expect("the defaults are valid");
         config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -87,7 +93,7 @@ impl TestApp {
         config.webhooks.allow_targets.push(loopback);
         config.carriers.allow_targets.push(loopback);
         change(&mut config);
-        let outside = Outside { clock, seed, usage_as_of: AsOf::Clock };
+        let outside = Outside { clock, seed, usage_as_of: AsOf::Clock, run_jobs };
         let app = app::start(config, outside).await.expect("the server starts");
         let ctx = app.ctx.clone();
         let token = ctx.db.write("test.token", |tx| auth::create(tx, "account", None, true)).await;
@@ -144,4 +150,10 @@ pub fn usage(id: i64) -> Json {
         "local_numbers": 1, "tollfree_numbers": 0, "local_minutes": 3, "tollfree_minutes": 0, "sms_messages": 2,
         "timestamp": "2026-03-01T05:00:00.000000Z",
     })
+}
+
+/// A clock that stands at [`START`].
+fn hand() -> Clock {
+    let start: jiff::Timestamp = START.parse().expect("it is a time");
+    Clock::manual(Micros::from(start))
 }

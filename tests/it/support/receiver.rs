@@ -97,7 +97,14 @@ impl Receiver {
         self.events()
     }
 
-    async fn wait_until(&self, enough: impl Fn(&[Arrived]) -> bool) -> Vec<Arrived> {
+    /// Waits for the first request that is `wanted`.
+    pub async fn wait_for_one(&self, wanted: impl Fn(&Arrived) -> bool) -> Arrived {
+        let arrived = self.wait_until(|arrived| arrived.iter().any(&wanted)).await;
+        arrived.into_iter().find(wanted).expect("it is there")
+    }
+
+    /// Waits until what has arrived is `enough`.
+    pub async fn wait_until(&self, enough: impl Fn(&[Arrived]) -> bool) -> Vec<Arrived> {
         let mut count = self.shared.count.subscribe();
         loop {
             let arrived = self.arrived();

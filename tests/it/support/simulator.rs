@@ -5,6 +5,8 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value as Json;
 
+use super::world::{ACCOUNT_SID, AUTH_TOKEN};
+
 /// Virtual seconds that pass in one: a call of a minute takes a third of a second.
 const SCALE: &str = "200";
 
@@ -18,11 +20,11 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Its binary is named by `CARRIER_SIM_BIN`.
+    /// A hidden command of the program under test runs it.
     pub fn start() -> Simulator {
-        let binary = std::env::var("CARRIER_SIM_BIN").expect("CARRIER_SIM_BIN names the simulator's binary");
-        let mut command = Command::new(binary);
-        command.args(["--scale", SCALE, "--exit-with-stdin"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_calltracker"));
+        command.args(["carrier-sim", "--scale", SCALE, "--exit-with-stdin"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("the simulator starts");
         let mut line = String::new();
         let mut stdout = BufReader::new(child.stdout.take().expect("it was asked for"));
@@ -30,6 +32,25 @@ impl Simulator {
         let mut urls = line.split_whitespace().filter(|word| word.starts_with("http://")).map(str::to_owned);
         let (url, control) = (urls.next().expect("its API"), urls.next().expect("its control"));
         Simulator { child, url, control }
+    }
+
+    /// Has a call made, and waits until all of it was told to us.
+    pub async fn call(&self, scenario: &Json) -> Json {
+        let begun = self.post("/sim/calls", scenario).await;
+        let url =
+            format!("{}/sim/calls/{}?wait=1", self.control, begun["call_sid"].as_str().expect("its id"));
+        let answer = reqwest::get(url).await.expect("the simulator answers");
+        answer.json().await.expect("it tells about the call")
+    }
+
+    /// Puts a number into the account, as if it had been bought by hand.
+    pub async fn buy(&self, number: &str) {
+        let url = format!("{}/2010-04-01/Accounts/{ACCOUNT_SID}/IncomingPhoneNumbers.json", self.url);
+        let request = reqwest::Client::new().post(url).basic_auth(ACCOUNT_SID, Some(AUTH_TOKEN));
+        let body =
+            form_urlencoded::Serializer::new(String::new()).append_pair("PhoneNumber", number).finish();
+        let request = request.header("content-type", "application/x-www-form-urlencoded").body(body);
+        assert_eq!(request.send().await.expect("the simulator answers").status().as_u16(), 201);
     }
 
     /// Has something happen.

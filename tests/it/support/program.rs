@@ -1,0 +1,98 @@
+//! The real program as a process: what is true of it is true of what a user runs.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use calltracker::kernel::secret::SecretKey;
+use calltracker::kernel::seed::Seed;
+
+use super::client::Api;
+use super::database::TestDatabase;
+
+/// The account-wide token of every program under test.
+pub const TOKEN: &str = "ct_a_token_that_only_tests_know";
+
+/// A place for a program's data, which outlives its crashes.
+pub struct Place {
+    database: TestDatabase,
+    key: String,
+}
+
+impl Place {
+    pub fn new() -> Place {
+        Place { database: TestDatabase::create(), key: SecretKey::generate(&Seed::system()).to_text() }
+    }
+
+    /// A command of the program with the settings of this place.
+    pub fn command(&self, command: &[&str]) -> Command {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_calltracker"));
+        program.args(command).arg("--data").arg(self.database.folder()).args(["--secret-key", &self.key]);
+        if let Some(url) = self.database.url() {
+            program.args(["--database-url", &url]);
+        }
+        program.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        program
+    }
+
+    /// Starts the server and waits until it listens.
+    pub fn serve(&self, more: &[&str]) -> Program {
+        let mut command = self.command(&["serve"]);
+        command.args(["--listen", "127.0.0.1:0", "--bootstrap-token", TOKEN]);
+        command.args(["--webhooks-allow-targets", "127.0.0.0/8", "--carriers-allow-targets", "127.0.0.0/8"]);
+        command.args(more).stderr(Stdio::inherit());
+        Program::start(command)
+    }
+
+    /// Whether the data are in a file, rather than on a server.
+    pub fn is_file(&self) -> bool {
+        self.database.url().is_none()
+    }
+
+    pub fn folder(&self) -> std::path::PathBuf {
+        self.database.folder()
+    }
+
+    pub fn database(&self) -> &TestDatabase {
+        &self.database
+    }
+}
+
+/// A running program; killed when dropped.
+pub struct Program {
+    child: Child,
+    /// `http://address`.
+    pub url: String,
+    pub api: Api,
+}
+
+impl Program {
+    fn start(mut command: Command) -> Program {
+        let mut child = command.spawn().expect("the program starts");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("it was asked for");
+        BufReader::new(stdout).read_line(&mut line).expect("the program says where it listens");
+        let url = line.trim().strip_prefix("calltracker listening on ").expect("its first line").to_owned();
+        Program { api: Api::new(&url, TOKEN), child, url }
+    }
+
+    /// kill -9.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it is running");
+        self.child.wait().expect("it ended");
+    }
+
+    /// SIGTERM; waits for the end.
+    pub fn terminate(mut self) -> ExitStatus {
+        let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        assert!(told.expect("kill runs").success());
+        self.child.wait().expect("it ended")
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
