@@ -182,6 +182,7 @@ fn success(route: &Route) -> (&'static str, Json) {
     let (status, about, content) = match route.answer {
         Answer::Object(name) => ("200", "Done", json_of(reference(name))),
         Answer::Created(name) => ("201", "Created", json_of(reference(name))),
+        Answer::Accepted(name) => ("202", "Begun", json_of(reference(name))),
         Answer::Page(name) => ("200", "A page", json_of(page_of(name))),
         Answer::Nothing => ("204", "Done", json!({})),
         Answer::Audio => {

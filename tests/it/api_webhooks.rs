@@ -173,7 +173,7 @@ async fn deliveries_are_listed_shown_and_sent_again() {
     assert_eq!((&attempt["number"], &attempt["status_code"]), (&json!(1), &json!(200)));
     assert_eq!(attempt["request_body"], String::from_utf8_lossy(&receiver.events()[0].body).into_owned());
 
-    let again = company.api.post(&format!("{path}/deliveries/{id}/resend"), &json!({})).await.expect(200);
+    let again = company.api.post(&format!("{path}/deliveries/{id}/resend"), &json!({})).await.expect(202);
     assert_eq!(again.json["state"], "pending");
     let sends = receiver.wait_for_events(2).await;
     assert_eq!((sends[1].id(), &sends[1].body), (sends[0].id(), &sends[0].body));

@@ -50,7 +50,7 @@ pub(super) const ROUTES: &[Route] = &[
     .about(
         "Under the same id, with a new series of tries; at once if the webhook is active, else it is held.",
     )
-    .answers(Answer::Object("Delivery")),
+    .answers(Answer::Accepted("Delivery")),
 ];
 
 async fn list(request: Request) -> Result<Reply, Problem> {
@@ -82,7 +82,7 @@ async fn resend(request: Request) -> Result<Reply, Problem> {
     request
         .write("deliveries.resend", move |tx| {
             let delivery = webhooks::resend(tx, scope, webhook, &id)?.ok_or_else(Problem::not_found)?;
-            Ok(Reply::ok(&delivery.to_json()))
+            Ok(Reply::accepted(&delivery.to_json()))
         })
         .await
 }

@@ -46,6 +46,11 @@ impl Reply {
         reply
     }
 
+    /// 202 with an object that tells of the work begun.
+    pub fn accepted(object: &impl Serialize) -> Reply {
+        Reply { status: StatusCode::ACCEPTED, ..Reply::ok(object) }
+    }
+
     /// 200 with a page of a list.
     pub fn page<T>(listed: Listed<T>, encode: impl FnMut(&T) -> Json) -> Reply {
         Reply::listed(&Listed { rows: listed.rows.iter().map(encode).collect(), next: listed.next })

@@ -42,6 +42,8 @@ pub enum Answer {
     Object(&'static str),
     /// 201, the new object, and `Location`.
     Created(&'static str),
+    /// 202 and an object that tells of the work begun.
+    Accepted(&'static str),
     /// 200 and a page of objects.
     Page(&'static str),
     /// 204.
