@@ -7,7 +7,7 @@
 mod stream;
 mod types;
 
-pub use self::stream::{Event, after, last_id, list};
+pub use self::stream::{Event, after, last_id, latest, list};
 pub use self::types::EventType;
 
 use serde_json::Value as Json;

@@ -1,4 +1,5 @@
-//! Reading the log: a company's events, oldest first, for the API's list and for live streams.
+//! Reading the log: a company's events, oldest first for the API's list and for live streams, newest first for
+//! people.
 
 use serde_json::value::RawValue;
 
@@ -17,6 +18,9 @@ pub struct Event {
     pub object: String,
     pub data: Box<RawValue>,
     pub timestamp: String,
+    /// The same moment as `timestamp`.
+    #[serde(skip)]
+    pub occurred_at: Micros,
 }
 
 impl FromRow for Event {
@@ -24,7 +28,8 @@ impl FromRow for Event {
         let (id, r#type, object) = (row.get()?, row.get()?, row.get()?);
         let data = RawValue::from_string(row.get()?)
             .map_err(|e| db::Error::Internal(format!("the data of event {id:?}: {e}")))?;
-        Ok(Event { id, r#type, object, data, timestamp: row.get::<Micros>()?.envelope() })
+        let occurred_at: Micros = row.get()?;
+        Ok(Event { id, r#type, object, data, timestamp: occurred_at.envelope(), occurred_at })
     }
 }
 
@@ -43,6 +48,26 @@ pub async fn list(db: &Db, scope: Scope, only: Option<EventType>, page: Page) ->
                 statement = statement.and(" and type = ?").bind(event.as_str());
             }
             tx.all(statement.and(" order by id limit ?").bind(page.fetch_limit()))
+        })
+        .await?;
+    Ok(Listed::new(rows, page, |e: &Event| e.id.0))
+}
+
+/// A page, newest first.
+///
+/// # Errors
+/// The database's.
+pub async fn latest(db: &Db, scope: Scope, page: Page) -> db::Result<Listed<Event>> {
+    let rows = db
+        .read("events.latest", move |tx| {
+            let statement = "select id, type, object, data, occurred_at from events
+                             where company_id = ? and id < ? order by id desc limit ?";
+            tx.all(
+                sql(statement)
+                    .bind(scope.company())
+                    .bind(page.after.unwrap_or(i64::MAX))
+                    .bind(page.fetch_limit()),
+            )
         })
         .await?;
     Ok(Listed::new(rows, page, |e: &Event| e.id.0))

@@ -9,6 +9,7 @@ mod carrier;
 mod docs;
 mod ops;
 pub mod recordings;
+mod ui;
 
 use std::sync::Arc;
 
@@ -52,6 +53,7 @@ pub fn router(state: AppState) -> Router {
         .merge(recordings::router())
         .merge(docs::router())
         .merge(ops::router())
+        .merge(ui::router())
         .fallback(problem::unknown_path)
         .method_not_allowed_fallback(problem::unknown_method)
         .layer(from_fn(for_all))

@@ -278,6 +278,15 @@ pub fn find(tx: &mut Tx<'_>, scope: Scope, id: VoicemailId) -> db::Result<Option
     tx.find(sql(statement).bind(scope.company()).bind(id))
 }
 
+/// A company's voicemail by its audio.
+///
+/// # Errors
+/// The database's.
+pub fn find_by_recording(tx: &mut Tx<'_>, scope: Scope, id: RecordingId) -> db::Result<Option<Voicemail>> {
+    let statement = format!("{SELECT} where v.company_id = ? and v.recording_id = ?");
+    tx.find(sql(statement).bind(scope.company()).bind(id))
+}
+
 /// A page, newest first.
 ///
 /// # Errors

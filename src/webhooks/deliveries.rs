@@ -228,7 +228,8 @@ impl DeliveryWithAttempts {
         json
     }
 
-    fn body(&self, target: &str) -> String {
+    /// What is sent to `target`, byte for byte.
+    pub fn body(&self, target: &str) -> String {
         let (kind, webhook) = (&self.delivery.event_type, self.delivery.webhook);
         events::body(kind, &self.object, &self.data, self.occurred_at, webhook, target)
     }

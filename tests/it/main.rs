@@ -28,5 +28,8 @@ mod outbound;
 mod program;
 mod provision;
 mod recordings;
+mod ui_login;
+mod ui_pages;
+mod ui_webhooks;
 mod usage;
 mod webhooks;

@@ -1,6 +1,8 @@
 //! A server for each test, with a database of its own, and clients that hold every answer against the
 //! OpenAPI document.
 
+pub mod agency;
+pub mod browser;
 pub mod carrier;
 pub mod client;
 pub mod contract;

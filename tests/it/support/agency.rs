@@ -1,0 +1,209 @@
+//! An agency whose pages have something on them: a company with a tracker, a call of every kind, a webhook. What
+//! strangers and users may name has [`HOSTILE`] in it.
+
+use calltracker::calls::update::{Arrival, Attestation, DialEnd, DialOutcome, End, Fact, Geo, Update};
+use calltracker::calls::{self, Recorded, Via};
+use calltracker::carriers::accounts;
+use calltracker::db::{self, Tx, sql};
+use calltracker::kernel::id::{CallId, CarrierId, WebhookId};
+use calltracker::recordings::files::Kept;
+use calltracker::recordings::link::Links;
+use calltracker::recordings::{self, Format, update as told};
+use calltracker::trackers::{self, OwnedNumber, Settings};
+use calltracker::voicemails::{self, update::Update as Transcribed};
+use calltracker::webhooks::{self, Subscription};
+
+use super::world::{NOWHERE, new_account, number, settings};
+use super::{TestApp, TestCompany};
+
+/// Closes a tag, an attribute and a text; opens a script.
+pub const HOSTILE: &str = "\"'></td></pre><script>alert(1)</script>";
+/// What becomes of its script.
+pub const ESCAPED: &str = "&#60;script&#62;alert(1)&#60;/script&#62;";
+
+const NUMBER: &str = "+12705550101";
+
+/// See the module.
+pub struct Agency {
+    pub app: TestApp,
+    pub company: TestCompany,
+    via: Via,
+    links: Links,
+}
+
+impl Agency {
+    pub async fn start() -> Agency {
+        let app = TestApp::start().await;
+        let company = app.company(&format!("Acme {HOSTILE}")).await;
+        let (scope, key) = (company.scope, app.ctx.key.clone());
+        let account = new_account(NOWHERE, "5eed0000000000000000000000005eed");
+        let carrier: CarrierId = app
+            .ctx
+            .db
+            .write("test", move |tx| accounts::create(tx, scope, &account, &key))
+            .await
+            .unwrap()
+            .account
+            .id;
+        let named = Settings { name: format!("Billboard {HOSTILE}"), ..settings() };
+        let owned = [OwnedNumber {
+            carrier_id: carrier,
+            carrier_number_id: "PN1".to_owned(),
+            number: number(NUMBER),
+        }];
+        let create = move |tx: &mut Tx<'_>| trackers::create(tx, scope, &named, &owned);
+        app.ctx.db.write("test", create).await.unwrap();
+        let links = Links::of(&app.ctx);
+        Agency { company, via: Via { scope, carrier }, links, app }
+    }
+
+    /// A path below the company.
+    pub fn path(&self, rest: &str) -> String {
+        self.company.path(rest)
+    }
+
+    /// A call that rings. `id` is the carrier's.
+    pub async fn ring(&self, id: &str) -> CallId {
+        let arrival = Arrival {
+            from: Some(number("+18183219876")),
+            to: NUMBER.to_owned(),
+            forwarded_from: String::new(),
+            caller_name: format!("Ana {HOSTILE}"),
+            geo: Geo { city: format!("Burbank {HOSTILE}"), ..Geo::default() },
+            attestation: Attestation::A,
+        };
+        self.tell(id, Fact::Arrived(arrival)).await
+    }
+
+    /// A call that was answered, recorded, and listened to by an agency that took notes.
+    pub async fn answered_call(&self) -> CallId {
+        let id = self.ring("CA1").await;
+        let end = DialEnd { outcome: DialOutcome::Completed, bridged: Some(true), duration_s: Some(65) };
+        self.tell("CA1", Fact::DialEnded(end)).await;
+        self.tell("CA1", Fact::Ended(End { outcome: DialOutcome::Completed, duration_s: Some(83) })).await;
+        self.record("CA1", told::Kind::Call).await;
+        self.app
+            .write(move |tx| {
+                tx.execute(
+                    sql("update calls set source_keyword = ?, source_referrer = ?, landing_page = ?,
+                         pages_visited = ?, note = ?, lead_status = ?, value = 12.5, spam = ? where id = ?")
+                    .bind(HOSTILE)
+                    .bind(HOSTILE)
+                    .bind(HOSTILE)
+                    .bind(serde_json::json!([HOSTILE]).to_string())
+                    .bind(HOSTILE)
+                    .bind(HOSTILE)
+                    .bind(true)
+                    .bind(id),
+                )?;
+                tx.execute(sql("insert into call_tags (call_id, tag) values (?, ?)").bind(id).bind(HOSTILE))
+            })
+            .await;
+        id
+    }
+
+    /// A call that nobody took and whose caller left a message.
+    pub async fn voicemail_call(&self) -> CallId {
+        let id = self.ring("CA2").await;
+        let end = DialEnd { outcome: DialOutcome::NoAnswer, bridged: None, duration_s: None };
+        self.tell("CA2", Fact::DialEnded(end)).await;
+        self.tell("CA2", Fact::VoicemailEnded { duration_s: Some(12) }).await;
+        self.tell("CA2", Fact::Ended(End { outcome: DialOutcome::Completed, duration_s: Some(47) })).await;
+        self.record("CA2", told::Kind::Voicemail).await;
+        let update = Transcribed {
+            carrier_call_id: "CA2".to_owned(),
+            carrier_recording_id: "RECA2".to_owned(),
+            text: Some(format!("Please call me back. {HOSTILE}")),
+        };
+        let via = self.via;
+        assert!(self.app.write(move |tx| voicemails::record_transcription(tx, via, &update)).await);
+        // The server does so too, at a time of its own; whoever is first, it is told once.
+        voicemails::announce(&self.app.ctx).await.unwrap();
+        id
+    }
+
+    async fn tell(&self, id: &str, fact: Fact) -> CallId {
+        let (via, links) = (self.via, self.links.clone());
+        let update = Update { carrier_call_id: id.to_owned(), fact };
+        match self.app.write(move |tx| calls::record(tx, via, &links, &update)).await {
+            Recorded::Known { call, .. } => call,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn record(&self, id: &str, kind: told::Kind) {
+        let (via, links) = (self.via, self.links.clone());
+        let audio =
+            told::Audio { duration_s: 61, media_url: "https://media.example/RE1".to_owned(), channels: 2 };
+        let update = told::Update {
+            carrier_call_id: id.to_owned(),
+            carrier_recording_id: format!("RE{id}"),
+            kind,
+            outcome: told::Outcome::Completed(audio),
+        };
+        self.app
+            .write(move |tx| {
+                let (call, recording) = calls::record_recording(tx, via, &links, &update)?.unwrap();
+                let kept = Kept { path: "1/2026-03/1.mp3".to_owned(), format: Format::Mp3, bytes: 9 };
+                recordings::stored(tx, recording.id, &kept, false)?;
+                calls::announce_recordings(tx, &links, call.id)
+            })
+            .await;
+    }
+
+    /// A webhook that nobody verified: its events are held.
+    pub async fn webhook(&self, target: &str) -> WebhookId {
+        let (scope, key) = (self.company.scope, self.app.ctx.key.clone());
+        let settings = webhooks::Settings {
+            target: target.to_owned(),
+            events: Subscription::All,
+            description: format!("CRM {HOSTILE}"),
+            headers: vec![("X-Api-Key".to_owned(), "very secret".to_owned())],
+            accept_any_2xx: false,
+            rate_per_s: Some(2.5),
+        };
+        let create = move |tx: &mut Tx<'_>| webhooks::create(tx, scope, &key, &settings);
+        self.app.write(create).await.0.id
+    }
+
+    /// An event of the webhook whose delivery was tried twice; gives the delivery's id.
+    pub async fn tried_delivery(&self, webhook: WebhookId) -> String {
+        self.app.append_event(self.company.scope, 7).await;
+        let scope = self.company.scope;
+        self.app
+            .write(move |tx| {
+                let statement = "select max(id) from deliveries where webhook_id = ?";
+                let (row,): (i64,) = tx.one(sql(statement).bind(webhook))?;
+                insert_attempt(tx, row, 1, None, Some("dns"))?;
+                insert_attempt(tx, row, 2, Some(500), Some("status"))?;
+                tx.execute(sql("update deliveries set attempts = 2 where id = ?").bind(row))?;
+                let (uid,): (String,) = tx.one(sql("select uid from events order by id desc limit 1"))?;
+                let found = webhooks::find_delivery(tx, scope, webhook, &format!("msg_{uid}_{webhook}"))?;
+                db::Result::Ok(found.unwrap().delivery.public_id())
+            })
+            .await
+    }
+}
+
+fn insert_attempt(
+    tx: &mut Tx<'_>,
+    delivery: i64,
+    number: i64,
+    status: Option<i64>,
+    error: Option<&str>,
+) -> db::Result<u64> {
+    tx.execute(
+        sql("insert into attempts (delivery_id, number, started_at, duration_ms, target, request_headers,
+             status_code, error, error_detail, response_body) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+        .bind(delivery)
+        .bind(number)
+        .bind(tx.now())
+        .bind(41)
+        .bind(format!("https://crm.example/{HOSTILE}"))
+        .bind(serde_json::json!({"content-type": "application/json", "x-own": HOSTILE}).to_string())
+        .bind(status)
+        .bind(error)
+        .bind(format!("It went wrong. {HOSTILE}"))
+        .bind(HOSTILE),
+    )
+}

@@ -1,0 +1,106 @@
+//! A webhook's buttons: they do what the REST API does.
+
+use calltracker::db::sql;
+use calltracker::kernel::id::WebhookId;
+
+use crate::support::agency::{Agency, ESCAPED};
+use crate::support::browser::Browser;
+use crate::support::receiver::{Answer, Receiver};
+
+/// An agency with a webhook that leads to `receiver`, the webhook's path, and somebody who looks at it.
+async fn scene(receiver: &Receiver) -> (Agency, String, Browser) {
+    let agency = Agency::start().await;
+    let webhook = agency.webhook(&receiver.url).await;
+    let path = agency.path(&format!("/webhooks/{webhook}"));
+    let (base, ctx) = (&agency.app.api.base, &agency.app.ctx);
+    let browser = Browser::of_user(base, ctx, "ana@agency.example", None).await;
+    (agency, path, browser)
+}
+
+#[tokio::test]
+async fn a_webhook_is_verified_by_a_button() {
+    let receiver = Receiver::start().await;
+    let (_agency, path, mut browser) = scene(&receiver).await;
+    let before = browser.get(&path).await.expect(200);
+    before.assert_has("<span class=\"badge unverified\">unverified</span>");
+    before.assert_has("X-Api-Key");
+    before.assert_lacks("very secret");
+    receiver.answer(Answer::Status(500));
+    let refused = browser.post(&format!("{path}/verify")).await.expect(200);
+    refused.assert_has("role=\"alert\">The verification failed.");
+    refused.assert_has("<span class=\"badge unverified\">unverified</span>");
+    receiver.answer(Answer::Status(200));
+    assert_eq!(browser.post(&format!("{path}/verify")).await.location(), path);
+    browser.get(&path).await.expect(200).assert_has("<span class=\"badge active\">active</span>");
+    assert_eq!(receiver.arrived().len(), 2);
+}
+
+#[tokio::test]
+async fn a_webhook_is_paused_and_resumed_by_buttons() {
+    let receiver = Receiver::start().await;
+    let (_agency, path, mut browser) = scene(&receiver).await;
+    browser.post(&format!("{path}/verify")).await.location();
+    assert_eq!(browser.post(&format!("{path}/pause")).await.location(), path);
+    let paused = browser.get(&path).await.expect(200);
+    paused.assert_has("<span class=\"badge paused\">paused</span>");
+    paused.assert_lacks("/pause\"");
+    assert_eq!(browser.post(&format!("{path}/resume")).await.location(), path);
+    let active = browser.get(&path).await.expect(200);
+    active.assert_has("<span class=\"badge active\">active</span>");
+    active.assert_lacks("/resume\"");
+}
+
+#[tokio::test]
+async fn deliveries_are_filtered_by_state_and_read_page_by_page() {
+    let receiver = Receiver::start().await;
+    let (agency, path, mut browser) = scene(&receiver).await;
+    for n in 0..51 {
+        agency.app.append_event(agency.company.scope, n).await;
+    }
+    let count = |text: &str| text.matches("<tr>").count().saturating_sub(1);
+    let held = browser.get(&format!("{path}?state=held")).await.expect(200);
+    assert_eq!(count(&held.text), 50);
+    held.assert_has(&format!("href=\"{path}?state=held\" aria-current=\"true\""));
+    let older = held.link("Older");
+    assert!(older.starts_with(&format!("{path}?state=held&after=")), "{older}");
+    assert_eq!(count(&browser.get(&older).await.expect(200).text), 1);
+    let delivered = browser.get(&format!("{path}?state=delivered")).await.expect(200);
+    assert_eq!(count(&delivered.text), 0);
+    delivered.assert_has("No deliveries");
+    browser.get(&format!("{path}?state=strange")).await.expect(400);
+}
+
+#[tokio::test]
+async fn a_delivery_shows_what_was_sent_and_what_came_back() {
+    let receiver = Receiver::start().await;
+    let (agency, path, mut browser) = scene(&receiver).await;
+    let id = agency.tried_delivery(webhook_in(&path)).await;
+    let shown = browser.get(&format!("{path}/deliveries/{id}")).await.expect(200);
+    shown.assert_has("<span class=\"badge held\">held</span>");
+    shown.assert_has("<span class=\"badge exhausted\">500</span>");
+    shown.assert_has("<span class=\"badge exhausted\">dns</span>");
+    shown.assert_has("content-type: application/json");
+    shown.assert_has("&#34;type&#34;:&#34;usage.created&#34;,&#34;object&#34;:&#34;usage&#34;");
+    shown.assert_has(&format!("It went wrong. &#34;&#39;&#62;&#60;/td&#62;&#60;/pre&#62;{ESCAPED}"));
+    let second = shown.text.find("<strong>2</strong>");
+    assert!(second.is_some() && second < shown.text.find("<strong>1</strong>"), "the last attempt is first");
+}
+
+#[tokio::test]
+async fn a_delivery_that_was_given_up_is_sent_again_by_a_button() {
+    let receiver = Receiver::start().await;
+    let (agency, path, mut browser) = scene(&receiver).await;
+    let id = agency.tried_delivery(webhook_in(&path)).await;
+    agency.app.write(|tx| tx.execute(sql("update deliveries set state = 'exhausted'"))).await;
+    let delivery = format!("{path}/deliveries/{id}");
+    let before = browser.get(&delivery).await.expect(200);
+    before.assert_has("<span class=\"badge exhausted\">exhausted</span>");
+    assert_eq!(browser.post(&format!("{delivery}/resend")).await.location(), delivery);
+    browser.get(&delivery).await.expect(200).assert_has("<span class=\"badge held\">held</span>");
+    browser.post(&format!("{path}/verify")).await.location();
+    assert_eq!(receiver.wait_for_events(1).await[0].id(), id);
+}
+
+fn webhook_in(path: &str) -> WebhookId {
+    WebhookId(path.rsplit_once('/').unwrap().1.parse().unwrap())
+}
