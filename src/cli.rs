@@ -1,6 +1,7 @@
 //! The commands. Each does its work and says in one line what went wrong if it can't: exit code 2 for what
 //! the user gave, 1 for everything else.
 
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,6 +14,7 @@ use crate::db::Db;
 use crate::kernel::clock::Clock;
 use crate::kernel::id::CompanyId;
 use crate::kernel::seed::Seed;
+use crate::users::{self, Email, NewPassword, PASSWORD_CHARS};
 use crate::{auth, companies, demo, http};
 
 #[derive(Parser)]
@@ -40,6 +42,11 @@ enum Command {
         #[arg(long, default_value_t = demo::RECEIVER_LISTEN)]
         listen: SocketAddr,
     },
+    /// People who log in to the pages
+    User {
+        #[command(subcommand)]
+        command: UserCommand,
+    },
     /// API tokens
     Token {
         #[command(subcommand)]
@@ -47,6 +54,20 @@ enum Command {
     },
     /// Prints the OpenAPI document of the REST API and the webhooks
     Openapi,
+}
+
+#[derive(Subcommand)]
+enum UserCommand {
+    /// Adds a user; the password is read from the first line of stdin. With the embedded database the server must not be running
+    Add {
+        #[arg(long)]
+        email: String,
+        /// Id of the one company that the user sees [default: all companies]
+        #[arg(long)]
+        company: Option<i64>,
+        #[command(flatten)]
+        given: Box<Given>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -94,6 +115,10 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Command::CarrierSim(args) => carrier_sim::run(args).await,
         Command::DemoReceiver { listen } => demo::receiver::run(listen).await,
+        Command::User { command: UserCommand::Add { email, company, given } } => {
+            let config = configure(*given, cli.config.as_deref())?;
+            user_add(config, &email, company.map(CompanyId)).await
+        }
         Command::Token { command: TokenCommand::Create { name, company, read_only, given } } => {
             let config = configure(*given, cli.config.as_deref())?;
             token_create(config, name, company.map(CompanyId), !read_only).await
@@ -172,6 +197,29 @@ fn ended_by_signal() -> anyhow::Result<impl Future<Output = ()>> {
             _ = int.recv() => {}
         }
     })
+}
+
+async fn user_add(config: Config, email: &str, company: Option<CompanyId>) -> anyhow::Result<()> {
+    let email = Email::parse(email).ok_or(BadConfig("--email is not an e-mail address".to_owned()))?;
+    if std::io::stdin().is_terminal() {
+        say("Password:");
+    }
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    let password = line.trim_end_matches(['\r', '\n']);
+    let (least, most) = (PASSWORD_CHARS.start(), PASSWORD_CHARS.end());
+    let bad = || BadConfig(format!("the password must have {least} to {most} characters"));
+    let password = NewPassword::parse(password).ok_or_else(bad)?;
+    let db = open_database(&config).await?;
+    let user = users::add(&db, &Seed::system(), email, password, company).await?;
+    say(&format!("added user {}", user.id));
+    Ok(())
+}
+
+async fn open_database(config: &Config) -> anyhow::Result<Db> {
+    std::fs::create_dir_all(&config.data)?;
+    let location = app::location(config);
+    Ok(tokio::task::spawn_blocking(move || Db::open(&location, Clock::System, Seed::system())).await??)
 }
 
 async fn token_create(

@@ -22,10 +22,12 @@ use crate::app::{self, App, Outside};
 use crate::config::Config;
 use crate::jobs::AsOf;
 use crate::kernel::id;
+use crate::users::{self, Email, NewPassword};
 
 /// Virtual seconds of the simulated carrier in a real one: a call of a minute takes six seconds.
 const SCALE: &str = "10";
 const ACCOUNT_SID: &str = "AC0123456789abcdef0123456789abcdef";
+const EMAIL: &str = "demo@example.com";
 
 #[expect(clippy::print_stdout, reason = "the demo talks to the person who started it")]
 pub(crate) fn say(line: &str) {
@@ -57,20 +59,24 @@ pub async fn run(mut config: Config, ended: impl Future<Output = ()>) -> anyhow:
     let calendar = Arc::new(AtomicI64::new(outside.clock.now().0));
     let app = app::start(config, Outside { usage_as_of: AsOf::Hand(calendar.clone()), ..outside }).await?;
 
-    let api = Client::new(&format!("http://{}/api/v1/", app.address), Some(&token))?;
     let urls = carrier.urls();
     let [rest, control] = urls.as_slice() else { bail!("the carrier said: {}", carrier.first_line) };
-    let company = set_up(&api, rest, &auth_token, &mut receiver).await?;
-    receiver.print_rest();
-    introduce(&app, &token, &company, &receiver, control);
-    let carrier = Client::new(&format!("{control}/"), None)?;
-    tokio::select! {
-        result = script::run(&api, &carrier, &company, &calendar) => result?,
-        () = ended => {}
-    }
+    let played = async {
+        let api = Client::new(&format!("http://{}/api/v1/", app.address), Some(&token))?;
+        let password = add_user(&app).await?;
+        let company = set_up(&api, rest, &auth_token, &mut receiver).await?;
+        receiver.print_rest();
+        introduce(&app, &token, &password, &company, &receiver, control);
+        let carrier = Client::new(&format!("{control}/"), None)?;
+        script::run(&api, &carrier, &company, &calendar).await
+    };
+    let result = tokio::select! {
+        result = played => result,
+        () = ended => Ok(()),
+    };
     say("\nEnding: requests in flight may finish.");
     app.stop().await;
-    Ok(())
+    result
 }
 
 /// The sample company.
@@ -85,6 +91,15 @@ impl Company {
     pub(super) fn path(&self, rest: &str) -> String {
         format!("companies/{}/{rest}", self.id)
     }
+}
+
+/// A login for the pages. Gives its password.
+async fn add_user(app: &App) -> anyhow::Result<String> {
+    let password = id::secret("", &app.ctx.seed);
+    let email = Email::parse(EMAIL).context("the demo's e-mail address")?;
+    let new = NewPassword::parse(&password).context("the demo's password")?;
+    users::add(&app.ctx.db, &app.ctx.seed, email, new, None).await?;
+    Ok(password)
 }
 
 /// What a person would do with curl after reading the README.
@@ -130,12 +145,14 @@ fn number(json: &serde_json::Value) -> anyhow::Result<i64> {
     json.as_i64().context("an id is a number")
 }
 
-fn introduce(app: &App, token: &str, company: &Company, receiver: &Part, control: &str) {
+fn introduce(app: &App, token: &str, password: &str, company: &Company, receiver: &Part, control: &str) {
     let base = format!("http://{}", app.address);
     say(&format!(
         "
 Call Tracker demo: calls, texts and webhooks keep coming until you press Ctrl-C.
 
+  Pages               {base}/
+  Login               {EMAIL}, password {password}
   API documentation   {base}/api/v1/docs
   API token           {token}
   Sample company      Riverside Plumbing, id {}

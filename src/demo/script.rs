@@ -100,8 +100,7 @@ async fn call(
     let begun = carrier.post("sim/calls", &scenario).await?;
     let sid = begun["call_sid"].as_str().unwrap_or_default();
     carrier.get(&format!("sim/calls/{sid}?wait=1")).await?;
-    let latest = api.get(&company.path("calls?limit=1")).await?;
-    let call = &latest["data"][0];
+    let call = finished(api, company).await?;
     say(&format!(
         "  call     {} {} after {} s, source {}",
         call["id"],
@@ -110,6 +109,18 @@ async fn call(
         call["source_channel"].as_str().unwrap_or("?"),
     ));
     Ok(())
+}
+
+/// The latest call once it is over for us too: a caller who left no message is waited for a while.
+async fn finished(api: &Client, company: &Company) -> anyhow::Result<Json> {
+    loop {
+        let latest = api.get(&company.path("calls?limit=1")).await?;
+        let call = &latest["data"][0];
+        if !["ringing", "in_progress"].contains(&call["status"].as_str().unwrap_or_default()) {
+            return Ok(call.clone());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 /// Turns the calendar by which billing periods are closed to the middle of the next month: the month that

@@ -165,6 +165,7 @@ struct Due {
     object: String,
     data: Box<RawValue>,
     occurred_at: Micros,
+    attempts: u32,
 }
 
 impl FromRow for Due {
@@ -172,7 +173,7 @@ impl FromRow for Due {
         let (id, uid, kind, object) = (row.get()?, row.get()?, row.get()?, row.get()?);
         let data = RawValue::from_string(row.get()?)
             .map_err(|e| db::Error::Internal(format!("the data of delivery {id:?}: {e}")))?;
-        Ok(Due { id, uid, kind, object, data, occurred_at: row.get()? })
+        Ok(Due { id, uid, kind, object, data, occurred_at: row.get()?, attempts: row.get()? })
     }
 }
 
@@ -420,10 +421,16 @@ async fn fly(ctx: Ctx, webhook: Webhook, secrets: Vec<Secret>, due: Due) -> Ende
         Some(kind) => kind.as_str(),
     };
     ctx.metrics.attempts.get_or_create(&AttemptLabels { outcome: word }).inc();
-    Ended { delivery: due.id, webhook: webhook.id, activation: webhook.activation, outcome }
+    Ended {
+        delivery: due.id,
+        webhook: webhook.id,
+        activation: webhook.activation,
+        earlier: due.attempts,
+        outcome,
+    }
 }
 
-const DUE: &str = "select d.id, e.uid, e.type, e.object, e.data, e.occurred_at
+const DUE: &str = "select d.id, e.uid, e.type, e.object, e.data, e.occurred_at, d.attempts
     from deliveries d join events e on e.id = d.event_id where d.webhook_id = ? and d.state = 'pending'";
 
 /// Whether the webhook is still as the lane knows it. In one snapshot with the deliveries, so that what was

@@ -17,6 +17,8 @@ pub(super) struct Ended {
     pub webhook: WebhookId,
     /// Of the webhook, when the attempt began.
     pub activation: i64,
+    /// Attempts that were recorded before this one began.
+    pub earlier: u32,
     pub outcome: Outcome,
 }
 
@@ -47,7 +49,8 @@ pub(super) fn attempt(tx: &mut Tx<'_>, gaps: &[Duration], ended: &Ended) -> db::
     let statement = "select attempts, series_attempts, series_started_at, activation from deliveries
                      where id = ? {{for_update}}";
     let Some(present) = tx.find::<Present>(sql(statement).bind(ended.delivery))? else { return Ok(()) };
-    if is_recorded(tx, ended)? {
+    // The write may come again: after a commit whose answer was lost, nobody knows that it was made.
+    if present.attempts > ended.earlier {
         return Ok(());
     }
     insert(tx, present.attempts + 1, ended)?;
@@ -60,13 +63,6 @@ pub(super) fn attempt(tx: &mut Tx<'_>, gaps: &[Duration], ended: &Ended) -> db::
         Next::RetryAt(at) => retry(tx, ended, &present, series, at),
         Next::Exhausted => exhausted(tx, ended, &present, series),
     }
-}
-
-/// The write may come again: after a commit whose answer was lost, nobody knows that it was made.
-fn is_recorded(tx: &mut Tx<'_>, ended: &Ended) -> db::Result<bool> {
-    let statement = "select 1 from attempts where delivery_id = ? and started_at = ?";
-    let found = tx.find::<(i64,)>(sql(statement).bind(ended.delivery).bind(ended.outcome.started_at))?;
-    Ok(found.is_some())
 }
 
 /// A delivery that was held begins a new series with the first attempt after its webhook became active.

@@ -1,8 +1,5 @@
 //! The delivery engine against real receivers: what is promised in docs/events.md under "Delivery".
 
-use std::io::Write as _;
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use calltracker::db::{Wake, sql};
@@ -12,7 +9,7 @@ use calltracker::webhooks::{self, Settings, Status, Subscription};
 use serde_json::json;
 
 use crate::support::receiver::{Answer, Arrived, Receiver};
-use crate::support::{TestApp, TestCompany};
+use crate::support::{TestApp, TestCompany, verifier};
 
 /// The contract's gaps, in seconds.
 const GAPS_S: [u64; 5] = [55, 330, 1_980, 11_880, 71_280];
@@ -170,34 +167,17 @@ async fn the_official_library_accepts_our_signatures_also_while_a_secret_is_rota
     let (id, old) = active(&app, &company, settings(&receiver.url)).await;
     append(&app, &company, 1).await;
     let first = receiver.wait_for_events(1).await.remove(0);
-    assert!(official(&old, &first), "the secret of a new webhook");
+    assert!(verifier::accepts(&old, &first), "the secret of a new webhook");
     let (scope, key) = (company.scope, app.ctx.key.clone());
     let rotated = app.write(move |tx| webhooks::rotate_secret(tx, scope, &key, id)).await;
     let new = rotated.expect("the webhook exists").to_text();
     // The engine takes the new secret up with its next look, which this event's wake-up asks for too.
     append(&app, &company, 2).await;
     let second = receiver.wait_for_events(2).await.remove(1);
-    assert!(official(&old, &second), "the old secret signs along");
-    assert!(official(&new, &second), "the new secret signs");
+    assert!(verifier::accepts(&old, &second), "the old secret signs along");
+    assert!(verifier::accepts(&new, &second), "the new secret signs");
     let foreign = format!("whsec_{}", "A".repeat(43) + "=");
-    assert!(!official(&foreign, &second), "and the library would notice");
-}
-
-/// Whether the Python library of the Standard Webhooks project takes it.
-fn official(secret: &str, arrived: &Arrived) -> bool {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let given = json!({
-        "secret": secret, "headers": arrived.headers, "body": String::from_utf8(arrived.body.to_vec()).unwrap(),
-    });
-    let mut child = Command::new(root.join("target/verifier/bin/python"))
-        .arg(root.join("tests/it/verify.py"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("scripts/test has installed the library");
-    child.stdin.take().unwrap().write_all(given.to_string().as_bytes()).unwrap();
-    child.wait().unwrap().success()
+    assert!(!verifier::accepts(&foreign, &second), "and the library would notice");
 }
 
 #[tokio::test]
