@@ -49,7 +49,7 @@ pub struct Job {
 type Running = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 
 /// All of it but the delivery engine, which is a loop of its own.
-pub const JOBS: [Job; 8] = [
+pub const JOBS: [Job; 9] = [
     Job {
         name: "calls.settle",
         every: SECONDS_5,
@@ -91,6 +91,12 @@ pub const JOBS: [Job; 8] = [
         every: SECONDS_5,
         wake: None,
         run: |ctx, as_of| Box::pin(async move { done(usage::close_due(&ctx.db, as_of.get(&ctx)).await) }),
+    },
+    Job {
+        name: "deliveries.cancel",
+        every: MINUTE,
+        wake: None,
+        run: |ctx, _| Box::pin(async move { done(webhooks::cancel_orphans(&ctx.db).await) }),
     },
     Job {
         name: "idempotency.sweep",

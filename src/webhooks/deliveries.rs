@@ -3,13 +3,16 @@
 use serde_json::value::RawValue;
 use serde_json::{Value as Json, json};
 
-use super::{Status, Webhook, lock};
+use super::lock;
 use crate::companies::Scope;
 use crate::db::{self, Db, FromRow, Row, Tx, Wake, sql};
 use crate::events::{self, EventType};
 use crate::kernel::clock::Micros;
 use crate::kernel::id::{self, DeliveryId, EventId, WebhookId};
 use crate::kernel::page::{Listed, Page};
+
+/// Deliveries that are cancelled in one transaction.
+const CANCEL_BATCH: i64 = 1_000;
 
 /// Where a delivery stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -299,7 +302,26 @@ pub fn resend(
     find_bare(tx, scope, webhook, public_id)
 }
 
-/// Whether this webhook's deliveries go out now.
-pub(super) fn goes_out(webhook: &Webhook) -> bool {
-    webhook.status == Status::Active
+/// Background work: cancels what deleted webhooks left pending. Gives the number of deliveries.
+///
+/// # Errors
+/// The database's.
+pub async fn cancel_orphans(db: &Db) -> db::Result<u64> {
+    let mut total = 0;
+    loop {
+        let cancelled = db
+            .write("deliveries.cancel", |tx| {
+                tx.execute(
+                    sql("update deliveries set state = 'cancelled', next_attempt_at = null where id in
+                         (select d.id from deliveries d join webhooks w on w.id = d.webhook_id
+                          where w.deleted_at is not null and d.state = 'pending' limit ?)")
+                    .bind(CANCEL_BATCH),
+                )
+            })
+            .await?;
+        total += cancelled;
+        if cancelled < CANCEL_BATCH.unsigned_abs() {
+            return Ok(total);
+        }
+    }
 }

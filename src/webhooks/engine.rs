@@ -14,7 +14,6 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::attempt::{self, Parcel};
-use super::deliveries::goes_out;
 use super::record::{self, Ended};
 use super::{COLUMNS, Secret, Webhook};
 use crate::ctx::Ctx;
@@ -35,8 +34,6 @@ const IN_FLIGHT_MAX: usize = 512;
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Waits this long before it tries again to write results that the database didn't take.
 const RECORD_AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// Deliveries of deleted webhooks that are cancelled in one transaction.
-const CANCEL_BATCH: i64 = 1_000;
 
 /// Runs until `stop` turns true; then waits for the requests in flight and writes their results.
 pub async fn run(ctx: Ctx, mut stop: watch::Receiver<bool>) {
@@ -248,7 +245,6 @@ impl Engine {
                 )))
             })
             .await?;
-        self.cancel_deleted().await?;
         let now = self.ctx.clock.now();
         let active: HashSet<WebhookId> = webhooks.iter().map(|w| w.id).collect();
         // A lane that is no longer active stays until its requests have landed, so that they count.
@@ -258,7 +254,7 @@ impl Engine {
                 (lane.cap, lane.next_due) = (0, None);
             }
         }
-        for webhook in webhooks.into_iter().filter(goes_out) {
+        for webhook in webhooks {
             let secrets = match webhook.secrets(&self.ctx.key, now) {
                 Ok(secrets) => secrets,
                 Err(error) => {
@@ -378,25 +374,6 @@ impl Engine {
             }
             tokio::time::sleep(RECORD_AGAIN_AFTER).await;
         }
-    }
-
-    /// Cancels what deleted webhooks left pending, a chunk at a time.
-    async fn cancel_deleted(&self) -> db::Result<()> {
-        self.ctx
-            .db
-            .write("webhooks.cancel", |tx| {
-                let cancelled = tx.execute(
-                    sql("update deliveries set state = 'cancelled', next_attempt_at = null where id in
-                         (select d.id from deliveries d join webhooks w on w.id = d.webhook_id
-                          where w.deleted_at is not null and d.state = 'pending' limit ?)")
-                    .bind(CANCEL_BATCH),
-                )?;
-                if cancelled > 0 {
-                    tx.wake(Wake::Deliveries);
-                }
-                db::Result::Ok(())
-            })
-            .await
     }
 }
 

@@ -20,8 +20,8 @@ mod verify;
 
 pub use self::attempt::{Outcome, is_settable_header};
 pub use self::deliveries::{
-    Attempt, Delivery, DeliveryFilter, DeliveryState, DeliveryWithAttempts, find as find_delivery,
-    list as list_deliveries, resend,
+    Attempt, Delivery, DeliveryFilter, DeliveryState, DeliveryWithAttempts, cancel_orphans,
+    find as find_delivery, list as list_deliveries, resend,
 };
 pub use self::engine::run as run_engine;
 pub use self::sign::Secret;
@@ -399,7 +399,7 @@ pub fn rotate_secret(
     Ok(Some(secret))
 }
 
-/// Deletes the webhook; the engine cancels what was pending. False: no such webhook.
+/// Deletes the webhook; a job cancels what was pending. False: no such webhook.
 ///
 /// # Errors
 /// The database's.

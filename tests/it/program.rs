@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::support::client::Api;
 use crate::support::program::{Place, TOKEN};
-use crate::support::receiver::{Arrived, Receiver};
+use crate::support::receiver::{Answer, Arrived, Receiver};
 use crate::support::simulator::Simulator;
 use crate::support::world::{ACCOUNT_SID, AUTH_TOKEN};
 
@@ -205,4 +205,41 @@ async fn tokens_are_made_on_the_command_line() {
     reader.get("/companies").await.expect(200);
     let company = json!({"name": "Acme", "time_zone": "UTC", "country": "US"});
     reader.post("/companies", &company).await.expect_problem(403, "forbidden");
+}
+
+/// The whole series by the real clock, with gaps of a fifth of a second.
+#[tokio::test]
+async fn a_shortened_schedule_gives_six_sends_then_holds_then_sends_all_in_order() {
+    let place = Place::new();
+    let receiver = Receiver::start().await;
+    let schedule = ["--webhooks-retry-schedule", "200ms,200ms,200ms,200ms,200ms"];
+    let (program, simulator) = (place.serve(&schedule), Simulator::start());
+    let api = &program.api;
+    let company = json!({"name": "Acme", "time_zone": "UTC", "country": "US"});
+    api.post("/companies", &company).await.expect(201);
+    let account = json!({"kind": "twilio", "account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN, "base_url": simulator.url});
+    api.post("/companies/1/carriers", &account).await.expect(201);
+    api.post("/companies/1/webhooks", &json!({"target": receiver.url, "events": "all"})).await.expect(201);
+    until_active(api).await;
+    receiver.answer(Answer::Status(500));
+    let tracker = json!({
+        "name": "Flyer", "tracker_type": "offline", "number_type": "local", "destination": "+18125550101",
+        "numbers": {"buy": {"area_code": "270", "count": 1}},
+    });
+    api.post("/companies/1/trackers", &tracker).await.expect(201);
+    let sends = receiver.wait_for_events(6).await;
+    assert!(sends.iter().all(|send| send.id() == sends[0].id() && send.body == sends[0].body));
+    while api.get("/companies/1/webhooks/1").await.expect(200).json["status"] != "deactivated" {}
+    for n in 1..=5 {
+        api.patch("/companies/1/trackers/1", &json!({"name": format!("Flyer {n}")})).await.expect(200);
+    }
+    let held = api.get("/companies/1/webhooks/1/deliveries?state=held").await.expect(200);
+    assert_eq!(held.json["data"].as_array().unwrap().len(), 5);
+    assert_eq!(receiver.events().len(), 6, "nothing is sent while it is deactivated");
+    receiver.answer(Answer::Status(200));
+    api.post("/companies/1/webhooks/1/verification", &json!({})).await.expect(200);
+    let all = receiver.wait_for_events(11).await;
+    let names: Vec<_> =
+        all[6..].iter().map(|a| a.json()["data"]["name"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(names, ["Flyer 1", "Flyer 2", "Flyer 3", "Flyer 4", "Flyer 5"]);
 }

@@ -235,6 +235,23 @@ async fn only_subscribed_types_arrive_and_a_deleted_webhook_gets_nothing() {
 }
 
 #[tokio::test]
+async fn what_a_deleted_webhook_left_pending_is_cancelled() {
+    let app = TestApp::start().await;
+    let company = app.company("Acme").await;
+    let receiver = Receiver::start().await;
+    let (id, _) = unverified(&app, &company, settings(&receiver.url)).await;
+    append(&app, &company, 1).await;
+    append(&app, &company, 2).await;
+    let scope = company.scope;
+    app.write(move |tx| webhooks::delete(tx, scope, id)).await;
+    assert_eq!(webhooks::cancel_orphans(&app.ctx.db).await.unwrap(), 2);
+    assert_eq!(webhooks::cancel_orphans(&app.ctx.db).await.unwrap(), 0);
+    let (left,): (i64,) =
+        app.write(|tx| tx.one(sql("select count(*) from deliveries where state <> 'cancelled'"))).await;
+    assert_eq!(left, 0);
+}
+
+#[tokio::test]
 async fn another_companys_events_stay_with_it() {
     let app = TestApp::start().await;
     let (ours, theirs) = (app.company("Ours").await, app.company("Theirs").await);
