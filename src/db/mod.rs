@@ -131,6 +131,11 @@ impl Db {
         }
     }
 
+    /// Whether other processes may use this database at the same time.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.engine, Engine::Postgres(_))
+    }
+
     /// "sqlite" or "postgres", for logs and metrics.
     pub fn engine_name(&self) -> &'static str {
         match self.engine {

@@ -179,8 +179,13 @@ impl Worker {
             if mode == Mode::Write { "begin" } else { "begin isolation level repeatable read read only" };
         let env = self.env.clone();
         for _ in 0..RUNS_MAX {
-            let session = self.session()?;
-            session.simple(begin)?;
+            let mut session = self.session()?;
+            if let Err(Error::Unavailable(_)) = session.simple(begin) {
+                // A connection that died while it was idle: nothing was done yet.
+                self.session = None;
+                session = self.session()?;
+                session.simple(begin)?;
+            }
             let mut tx = Tx::new(Conn::Postgres(session), &env);
             let keep = work.run(&mut tx);
             let (wakes, mut run_again) = (tx.wakes, tx.run_again);

@@ -18,6 +18,8 @@ pub enum LockSpace {
     Caller = 3,
     /// An object whose settings are read and then written as a whole: changes come one after the other.
     Edit = 4,
+    /// Which numbers are tracking numbers and which are destinations: neither may become the other.
+    Numbers = 5,
 }
 
 pub(super) enum Conn<'a> {

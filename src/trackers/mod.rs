@@ -13,7 +13,7 @@ pub mod release;
 pub mod route;
 
 use crate::companies::Scope;
-use crate::db::{self, Db, FromRow, Row, Tx, Wake, sql};
+use crate::db::{self, Db, FromRow, LockSpace, Row, Tx, Wake, sql};
 use crate::events::{self, EventType};
 use crate::kernel::clock::Micros;
 use crate::kernel::id::{CarrierId, CompanyId, NumberId, TrackerId};
@@ -198,6 +198,7 @@ pub fn create(
     settings: &Settings,
     numbers: &[OwnedNumber],
 ) -> Result<TrackerView, Error> {
+    tx.lock(LockSpace::Numbers, 0)?;
     check_destination(tx, &settings.destination)?;
     let (id,): (TrackerId,) = tx.one(bind_settings(
         sql("insert into trackers (name, tracker_type, number_type, destination, status, recording_enabled,
@@ -232,6 +233,7 @@ pub fn update(
         return Ok(Some(present));
     }
     if present.tracker.settings.destination != settings.destination {
+        tx.lock(LockSpace::Numbers, 0)?;
         check_destination(tx, &settings.destination)?;
     }
     tx.execute(
@@ -260,6 +262,7 @@ pub fn add_numbers(
     id: TrackerId,
     numbers: &[OwnedNumber],
 ) -> Result<Option<TrackerView>, Error> {
+    tx.lock(LockSpace::Numbers, 0)?;
     if find(tx, scope, id)?.is_none() {
         return Ok(None);
     }
@@ -272,6 +275,7 @@ pub fn add_numbers(
 /// # Errors
 /// The database's.
 pub fn delete(tx: &mut Tx<'_>, scope: Scope, id: TrackerId) -> db::Result<Option<()>> {
+    tx.lock(LockSpace::Numbers, 0)?;
     if find(tx, scope, id)?.is_none() {
         return Ok(None);
     }

@@ -5,13 +5,14 @@
 //! One process at a time runs it (`db::Lead`). A webhook has a few requests in flight at most, so that
 //! one that hangs costs the others nothing; one that was just verified again starts with a single one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::attempt::{self, Parcel};
 use super::record::{self, Ended};
@@ -30,8 +31,10 @@ const LANE_MAX: usize = 8;
 const SLOW_START_STEP: u32 = 8;
 /// Requests in flight over all webhooks at most: each holds a socket and a body.
 const IN_FLIGHT_MAX: usize = 512;
-/// Looks at the database even if nobody asked: a lost wake-up costs this at most.
+/// Looks at all webhooks even if nobody asked: a lost wake-up costs this at most.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// The same where other processes append events too, whose wake-ups don't reach this one.
+const LOOK_EVERY_SHARED: Duration = Duration::from_secs(2);
 /// Waits this long before it tries again to write results that the database didn't take.
 const RECORD_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -44,6 +47,8 @@ pub async fn run(ctx: Ctx, mut stop: watch::Receiver<bool>) {
         flights: JoinSet::new(),
         look: Look::Everywhere,
         crowded: false,
+        last_asked: WebhookId(0),
+        looked_everywhere_at: Instant::now(),
     };
     while !*stop.borrow() {
         let sleep = engine.fill().await;
@@ -66,6 +71,9 @@ struct Engine {
     look: Look,
     /// Some lane had to wait for a slot of [`IN_FLIGHT_MAX`].
     crowded: bool,
+    /// Whose turn it was last.
+    last_asked: WebhookId,
+    looked_everywhere_at: Instant,
 }
 
 /// Where new work may be.
@@ -194,6 +202,10 @@ struct Reply {
 impl Engine {
     /// Starts what is due and has a slot; gives the time until something else may be.
     async fn fill(&mut self) -> Duration {
+        let every = if self.ctx.db.is_shared() { LOOK_EVERY_SHARED } else { LOOK_EVERY };
+        if self.looked_everywhere_at.elapsed() >= every {
+            self.look = Look::Everywhere;
+        }
         if let Err(error) = self.start_due().await {
             tracing::error!(error = %error, "the delivery engine can't read the database");
             self.look = Look::Everywhere;
@@ -201,7 +213,8 @@ impl Engine {
         }
         let now = self.ctx.clock.now();
         let next = self.lanes.values().filter(|lane| lane.free() > 0).filter_map(|lane| lane.next_due).min();
-        next.map_or(LOOK_EVERY, |at| at.since(now).max(Duration::from_millis(1)).min(LOOK_EVERY))
+        let rest = every.saturating_sub(self.looked_everywhere_at.elapsed());
+        next.map_or(rest, |at| at.since(now).min(rest)).max(Duration::from_millis(1))
     }
 
     /// The timer went off: for a lane whose time has come, or because nobody asked for long.
@@ -215,23 +228,39 @@ impl Engine {
     async fn start_due(&mut self) -> anyhow::Result<()> {
         let look = std::mem::replace(&mut self.look, Look::At(HashSet::new()));
         if matches!(look, Look::Everywhere) {
+            self.looked_everywhere_at = Instant::now();
             self.reload().await?;
         }
-        let questions = self.questions(&look);
-        if questions.is_empty() {
-            return Ok(());
+        let mut waiting = self.turns(&look);
+        // Slots are only taken by what is really due, so a chunk that has nothing leaves them to the next.
+        loop {
+            let questions = self.questions(&look, &mut waiting);
+            if questions.is_empty() {
+                return Ok(());
+            }
+            let replies = self
+                .ctx
+                .db
+                .read("webhooks.due", move |tx| {
+                    questions.iter().map(|question| answer(tx, question)).collect::<db::Result<Vec<_>>>()
+                })
+                .await?;
+            for reply in replies {
+                self.start(reply);
+            }
         }
-        let replies = self
-            .ctx
-            .db
-            .read("webhooks.due", move |tx| {
-                questions.iter().map(|question| answer(tx, question)).collect::<db::Result<Vec<_>>>()
-            })
-            .await?;
-        for reply in replies {
-            self.start(reply);
-        }
-        Ok(())
+    }
+
+    /// The lanes to look at, each time beginning behind the one that was asked last: with too few slots for
+    /// all, each has its turn.
+    fn turns(&mut self, look: &Look) -> VecDeque<WebhookId> {
+        let asked = |id: &&WebhookId| !matches!(look, Look::At(some) if !some.contains(*id));
+        let mut ids: Vec<_> = self.lanes.keys().filter(asked).copied().collect();
+        ids.sort_unstable();
+        let next = ids.partition_point(|id| *id <= self.last_asked);
+        ids.rotate_left(next);
+        self.crowded = false;
+        ids.into()
     }
 
     /// Brings the lanes in line with the active webhooks.
@@ -273,29 +302,35 @@ impl Engine {
         Ok(())
     }
 
-    fn questions(&mut self, look: &Look) -> Vec<Question> {
+    fn questions(&mut self, look: &Look, waiting: &mut VecDeque<WebhookId>) -> Vec<Question> {
         let now = self.ctx.clock.now();
         let mut room = IN_FLIGHT_MAX.saturating_sub(self.flights.len());
         let mut questions = Vec::new();
-        self.crowded = false;
-        for (id, lane) in &mut self.lanes {
-            if matches!(look, Look::At(some) if !some.contains(id)) {
-                continue;
+        while let Some(id) = waiting.pop_front() {
+            let Some(lane) = self.lanes.get_mut(&id) else { continue };
+            if room == 0 && lane.free() > 0 {
+                waiting.push_front(id);
+                self.crowded = self.flights.len() >= IN_FLIGHT_MAX;
+                break;
+            }
+            if matches!(look, Look::Everywhere) {
+                // Another transaction may have appended by the activation before this one, and committed since.
+                lane.backlog = true;
             }
             let tokens = lane.bucket.as_mut().map_or(usize::MAX, |bucket| bucket.available(now));
             let take = lane.free().min(room).min(tokens);
             if take == 0 {
-                self.crowded |= room == 0 && lane.free() > 0;
                 if tokens == 0 {
                     lane.next_due = lane.bucket.as_ref().map(Bucket::next_at);
                 }
                 continue;
             }
             room -= take;
+            self.last_asked = id;
             // Those in flight are still pending in the database: they come along and are skipped.
             let limit = i64::try_from(take + lane.in_flight.len()).unwrap_or(i64::MAX);
             questions.push(Question {
-                webhook: *id,
+                webhook: id,
                 activation: lane.webhook.activation,
                 revision: lane.webhook.revision,
                 backlog: lane.backlog,
@@ -340,8 +375,8 @@ impl Engine {
             }
             next = self.flights.try_join_next();
         }
-        self.record(&landed).await;
-        for ended in &landed {
+        let lost = self.record(&landed).await;
+        for ended in landed.iter().filter(|ended| !lost.contains(&ended.delivery)) {
             if let Some(lane) = self.lanes.get_mut(&ended.webhook) {
                 lane.landed(ended);
             }
@@ -354,26 +389,33 @@ impl Engine {
         }
     }
 
-    /// Writes results until the database has them all: without them nothing could be decided anyway.
-    async fn record(&self, landed: &[Ended]) {
+    /// Writes results until the database has them: without them nothing could be decided anyway. One that the
+    /// database refuses for good is a bug of ours; it is given back, and its delivery keeps its slot, so that it
+    /// isn't sent over and over, and holds up nobody else.
+    async fn record(&self, landed: &[Ended]) -> HashSet<DeliveryId> {
+        let mut lost = HashSet::new();
         let mut left = landed.to_vec();
-        loop {
+        while !left.is_empty() {
             let writes = left.iter().map(|ended| {
                 let (ended, gaps) = (ended.clone(), self.ctx.config.webhooks.retry_schedule.clone());
                 self.ctx.db.write("webhooks.record", move |tx| record::attempt(tx, &gaps, &ended))
             });
             let results = join_all(writes).await;
-            let failed = left.into_iter().zip(results).filter_map(|(ended, result)| {
-                let error = result.err()?;
-                tracing::error!(delivery.row = ended.delivery.0, error = %error, "a result can't be written yet");
-                Some(ended)
-            });
-            left = failed.collect();
-            if left.is_empty() {
-                return;
+            let mut again = Vec::new();
+            for (ended, result) in left.into_iter().zip(results) {
+                let Err(error) = result else { continue };
+                tracing::error!(delivery.row = ended.delivery.0, error = %error, "a result can't be written");
+                match error {
+                    db::Error::Unavailable(_) | db::Error::Busy => again.push(ended),
+                    db::Error::Constraint(_) | db::Error::Internal(_) => drop(lost.insert(ended.delivery)),
+                }
             }
-            tokio::time::sleep(RECORD_AGAIN_AFTER).await;
+            left = again;
+            if !left.is_empty() {
+                tokio::time::sleep(RECORD_AGAIN_AFTER).await;
+            }
         }
+        lost
     }
 }
 

@@ -334,8 +334,8 @@ pub fn verified(tx: &mut Tx<'_>, scope: Scope, id: WebhookId, target: &str) -> d
     }
     tx.execute(sql("update webhooks set verified_target = target where id = ?").bind(id))?;
     match present.status {
-        Status::Unverified | Status::Deactivated | Status::Paused => activate(tx, id)?,
-        Status::Active => {}
+        Status::Unverified | Status::Deactivated => activate(tx, id)?,
+        Status::Active | Status::Paused => {}
     }
     Ok(true)
 }

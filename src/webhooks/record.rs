@@ -54,6 +54,9 @@ pub(super) fn attempt(tx: &mut Tx<'_>, gaps: &[Duration], ended: &Ended) -> db::
         return Ok(());
     }
     insert(tx, present.attempts + 1, ended)?;
+    // Whatever state it is in: the next attempt's number must be a new one.
+    let counted = "update deliveries set attempts = ? where id = ?";
+    tx.execute(sql(counted).bind(i64::from(present.attempts + 1)).bind(ended.delivery))?;
     if ended.outcome.success {
         return delivered(tx, ended, present.attempts + 1);
     }

@@ -1,5 +1,6 @@
 //! The delivery engine against real receivers: what is promised in docs/events.md under "Delivery".
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use calltracker::db::{Wake, sql};
@@ -345,4 +346,57 @@ async fn a_resent_delivery_keeps_its_id_and_starts_a_new_series() {
     assert_eq!(log[0]["request_body"], String::from_utf8(first.body.to_vec()).unwrap());
     assert_eq!(log[0]["request_headers"]["webhook-id"], first.id());
     assert_eq!((&log[0]["status_code"], &log[0]["response_body"]), (&json!(200), &json!("seen")));
+}
+
+#[tokio::test]
+async fn more_webhooks_than_slots_all_get_their_events() {
+    let app = TestApp::start().await;
+    let company = app.company("Acme").await;
+    let receiver = Receiver::start().await;
+    for n in 0..80 {
+        active(&app, &company, settings(&format!("{}?{n}", receiver.url))).await;
+    }
+    for n in 0..3 {
+        append(&app, &company, n).await;
+    }
+    let arrived = receiver.wait_for_events(240).await;
+    let ids: HashSet<_> = arrived.iter().map(Arrived::id).collect();
+    assert_eq!(ids.len(), 240, "each webhook gets each event");
+}
+
+#[tokio::test]
+async fn two_engines_that_overlap_stop_nobody() {
+    let app = TestApp::start().await;
+    let company = app.company("Acme").await;
+    let receiver = Receiver::start().await;
+    let (id, _) = active(&app, &company, settings(&receiver.url)).await;
+    let (halt, halted) = tokio::sync::watch::channel(false);
+    let second = tokio::spawn(webhooks::run_engine(app.ctx.clone(), halted));
+    for n in 0..20 {
+        append(&app, &company, n).await;
+    }
+    let first = receiver.wait_for_events(20).await.remove(0);
+    halt.send_replace(true);
+    second.await.unwrap();
+    let before = receiver.events().len();
+    let path = company.path(&format!("/webhooks/{id}/deliveries/{}/resend", first.id()));
+    app.advance(Duration::from_secs(1));
+    company.api.post(&path, &json!({})).await.expect(202);
+    receiver.wait_for_events(before + 1).await;
+    append(&app, &company, 99).await;
+    receiver.wait_for_one(|a| a.json()["data"]["id"] == 99).await;
+}
+
+#[tokio::test]
+async fn a_verification_that_was_under_way_does_not_undo_a_pause() {
+    let app = TestApp::start().await;
+    let company = app.company("Acme").await;
+    let receiver = Receiver::start().await;
+    let (id, _) = unverified(&app, &company, settings(&receiver.url)).await;
+    let scope = company.scope;
+    app.write(move |tx| webhooks::set_paused(tx, scope, id, true)).await;
+    assert!(verify(&app, &company, id).await);
+    assert_eq!(status(&app, &company, id).await, Status::Paused);
+    app.write(move |tx| webhooks::set_paused(tx, scope, id, false)).await;
+    assert_eq!(status(&app, &company, id).await, Status::Active, "it was verified meanwhile");
 }

@@ -96,6 +96,7 @@ async fn stream(request: Request) -> Result<Reply, Problem> {
         last,
         ready: VecDeque::from([Bytes::from_static(b": connected\n\n")]),
         quiet_since: Instant::now(),
+        asked_at: Instant::now(),
         _place: place,
     };
     let headers = HeaderMap::from_iter([
@@ -131,6 +132,8 @@ struct Follower {
     last: i64,
     ready: VecDeque<Bytes>,
     quiet_since: Instant,
+    /// When the token was last found good.
+    asked_at: Instant,
     _place: StreamPlace,
 }
 
@@ -153,6 +156,14 @@ impl Follower {
             if *self.shutdown.borrow() {
                 return None;
             }
+            // Also of a stream that is never quiet.
+            if self.asked_at.elapsed() >= HEARTBEAT {
+                let sees = still_sees(&self.ctx.db, self.token.clone(), self.scope).await;
+                if !sees.unwrap_or(false) {
+                    return None;
+                }
+                self.asked_at = Instant::now();
+            }
             if let Err(error) = self.look().await {
                 // The client comes again with the id of its last event.
                 tracing::warn!(company.id = %self.scope.company(), error = %error, "a live stream ended");
@@ -162,10 +173,6 @@ impl Follower {
                 continue;
             }
             if self.quiet_since.elapsed() >= HEARTBEAT {
-                let sees = still_sees(&self.ctx.db, self.token.clone(), self.scope).await;
-                if !sees.unwrap_or(false) {
-                    return None;
-                }
                 self.ready.push_back(Bytes::from_static(b": still here\n\n"));
                 continue;
             }
