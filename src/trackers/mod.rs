@@ -303,6 +303,16 @@ pub fn find(tx: &mut Tx<'_>, scope: Scope, id: TrackerId) -> db::Result<Option<T
     Ok(Some(TrackerView { tracker, numbers }))
 }
 
+/// The ids of a company's trackers, oldest first, at most `limit`.
+///
+/// # Errors
+/// The database's.
+pub fn ids(tx: &mut Tx<'_>, scope: Scope, limit: i64) -> db::Result<Vec<TrackerId>> {
+    let statement = "select id from trackers where company_id = ? and deleted_at is null order by id limit ?";
+    let found: Vec<(TrackerId,)> = tx.all(sql(statement).bind(scope.company()).bind(limit))?;
+    Ok(found.into_iter().map(|(id,)| id).collect())
+}
+
 /// Newest first.
 ///
 /// # Errors

@@ -27,6 +27,7 @@ impl From<accounts::Error> for Problem {
     fn from(error: accounts::Error) -> Problem {
         use accounts::Error;
         match error {
+            Error::NoSuchCompany => Problem::not_found(),
             Error::Duplicate | Error::NumbersInUse | Error::NumbersReleasing => {
                 Problem::new(Kind::Conflict, error.to_string())
             }
