@@ -20,9 +20,9 @@ use super::client::{self, AvailableNumber, CarrierError, Client, NumberHooks, Nu
 use crate::companies::{self, Scope};
 use crate::ctx::Ctx;
 use crate::db;
-use crate::kernel::id::{CarrierId, TrackerId};
+use crate::kernel::id::{CarrierId, MessageId, TrackerId};
 use crate::kernel::phone::{NumberType, PhoneNumber};
-use crate::messages;
+use crate::messages::{self, outgoing::UNKNOWN};
 use crate::trackers::{self, OwnedNumber, Settings, TrackerView};
 
 /// Numbers that one request may buy or attach.
@@ -88,6 +88,11 @@ pub enum Error {
     TooFew { found: usize },
     #[error("buying took too long and was undone; try again")]
     TookTooLong,
+    /// The carrier may have done it all the same: doing it again could do it twice.
+    #[error("{UNKNOWN}: {0}")]
+    MaybeSent(CarrierError),
+    #[error("the carrier has taken message {id}, but that could not be written down: {error}")]
+    SentUnwritten { id: MessageId, error: db::Error },
     #[error(transparent)]
     Account(#[from] accounts::Error),
     #[error(transparent)]
