@@ -342,7 +342,8 @@ async fn an_accepted_text_is_told_of_and_names_itself() {
     let callback = Url::parse(&accepted["StatusCallback"]).unwrap();
     assert!(callback.path().ends_with("/message-status"));
     assert_eq!(provision::named_message(callback.query().unwrap()), Some(message.id));
-    assert_eq!(scene.world.events(scene.scope, "message.sent").await.len(), 1);
+    let told = scene.world.events(scene.scope, "message.sent").await;
+    assert_eq!(told, [message.to_json()]);
 }
 
 #[tokio::test]
