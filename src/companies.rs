@@ -150,6 +150,16 @@ pub fn update(tx: &mut Tx<'_>, scope: Scope, new: &NewCompany) -> db::Result<Opt
     )
 }
 
+/// Keeps the company from being deleted until the transaction ends, and the other way round: whoever deletes it
+/// waits for those who are giving it something. False: it was deleted.
+///
+/// # Errors
+/// The database's.
+pub fn hold(tx: &mut Tx<'_>, scope: Scope) -> db::Result<bool> {
+    let statement = "select id from companies where id = ? and deleted_at is null {{for_update}}";
+    Ok(tx.find::<(CompanyId,)>(sql(statement).bind(scope.company()))?.is_some())
+}
+
 /// Marks the company deleted: its tokens stop working and nobody sees it; its history stays on disk.
 ///
 /// # Errors

@@ -193,7 +193,9 @@ pub async fn log_in(
 }
 
 fn find_password(tx: &mut Tx<'_>, email: &Email) -> db::Result<Option<(UserId, String)>> {
-    tx.find(sql("select id, password_hash from users where email = ?").bind(email.as_str()))
+    let statement = "select id, password_hash from users where email = ? and (company_id is null or exists
+                     (select 1 from companies c where c.id = users.company_id and c.deleted_at is null))";
+    tx.find(sql(statement).bind(email.as_str()))
 }
 
 fn insert_login(tx: &mut Tx<'_>, user: UserId, hash: &[u8]) -> db::Result<()> {
@@ -273,6 +275,16 @@ pub async fn log_out(db: &Db, token: &str) -> db::Result<()> {
     let ended =
         move |tx: &mut Tx<'_>| tx.execute(sql("delete from logins where hash = ?").bind(hash.clone()));
     db.write("users.log_out", ended).await.map(|_| ())
+}
+
+/// Ends the logins of a company's users: it is being deleted, and nobody logs in there again.
+///
+/// # Errors
+/// The database's.
+pub fn log_out_company(tx: &mut Tx<'_>, scope: Scope) -> db::Result<()> {
+    let statement = "delete from logins where user_id in (select id from users where company_id = ?)";
+    tx.execute(sql(statement).bind(scope.company()))?;
+    Ok(())
 }
 
 /// A token is random: a plain hash keeps it.

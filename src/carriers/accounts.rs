@@ -12,7 +12,7 @@ use url::{Host, Url};
 
 use super::hook::{Hook, HookUrls};
 use super::{Account, BadBaseUrl, Kind, form, parse_base_url};
-use crate::companies::Scope;
+use crate::companies::{self, Scope};
 use crate::db::{self, Db, FromRow, Row, Tx, Wake, sql};
 use crate::kernel::address;
 use crate::kernel::clock::Micros;
@@ -188,6 +188,8 @@ pub fn check_base_url(outbound: &Outbound, kind: Kind, given: Option<&str>) -> R
 /// Why an account can't be added or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    #[error("the company was deleted")]
+    NoSuchCompany,
     #[error("this account is connected already")]
     Duplicate,
     #[error("the account has tracking numbers; delete their trackers first")]
@@ -201,8 +203,11 @@ pub enum Error {
 /// Adds an account.
 ///
 /// # Errors
-/// [`Error::Duplicate`].
+/// [`Error::Duplicate`], [`Error::NoSuchCompany`].
 pub fn create(tx: &mut Tx<'_>, scope: Scope, new: &NewAccount, key: &SecretKey) -> Result<Registered, Error> {
+    if !companies::hold(tx, scope)? {
+        return Err(Error::NoSuchCompany);
+    }
     let sealed = new.credentials.seal(key, tx);
     let hook_token = id::secret("ch_", tx.seed());
     let made: Option<(CarrierId,)> = tx.find(
@@ -230,6 +235,16 @@ pub fn find(tx: &mut Tx<'_>, scope: Scope, id: CarrierId, key: &SecretKey) -> db
         format!("select {COLUMNS} from carriers where company_id = ? and id = ? and deleted_at is null");
     let found: Option<Stored> = tx.find(sql(statement).bind(scope.company()).bind(id))?;
     found.map(|stored| stored.open(key)).transpose()
+}
+
+/// The ids of a company's accounts, oldest first, at most `limit`.
+///
+/// # Errors
+/// The database's.
+pub fn ids(tx: &mut Tx<'_>, scope: Scope, limit: i64) -> db::Result<Vec<CarrierId>> {
+    let statement = "select id from carriers where company_id = ? and deleted_at is null order by id limit ?";
+    let found: Vec<(CarrierId,)> = tx.all(sql(statement).bind(scope.company()).bind(limit))?;
+    Ok(found.into_iter().map(|(id,)| id).collect())
 }
 
 /// All accounts of a company, oldest first.

@@ -20,9 +20,9 @@ use super::client::{self, AvailableNumber, CarrierError, Client, NumberHooks, Nu
 use crate::companies::{self, Scope};
 use crate::ctx::Ctx;
 use crate::db;
-use crate::kernel::id::{CarrierId, TrackerId};
+use crate::kernel::id::{CarrierId, MessageId, TrackerId};
 use crate::kernel::phone::{NumberType, PhoneNumber};
-use crate::messages;
+use crate::messages::{self, outgoing::UNKNOWN};
 use crate::trackers::{self, OwnedNumber, Settings, TrackerView};
 
 /// Numbers that one request may buy or attach.
@@ -88,6 +88,11 @@ pub enum Error {
     TooFew { found: usize },
     #[error("buying took too long and was undone; try again")]
     TookTooLong,
+    /// The carrier may have done it all the same: doing it again could do it twice.
+    #[error("{UNKNOWN}: {0}")]
+    MaybeSent(CarrierError),
+    #[error("the carrier has taken message {id}, but that could not be written down: {error}")]
+    SentUnwritten { id: MessageId, error: db::Error },
     #[error(transparent)]
     Account(#[from] accounts::Error),
     #[error(transparent)]
@@ -267,7 +272,7 @@ async fn obtain(ctx: &Ctx, scope: Scope, settings: &Settings, numbers: Numbers) 
             check_count(count)?;
             buy(ctx, scope, &place, settings, checked_area_code(area_code)?, count).await
         }
-        Source::Attach(numbers) => attach(ctx, &place, settings.number_type, numbers).await,
+        Source::Attach(numbers) => attach(ctx, &place, settings, numbers).await,
     }
 }
 
@@ -297,6 +302,7 @@ async fn buy(
         limit: CANDIDATES_MAX,
     };
     let mut candidates = place.client.search(&query).await?;
+    candidates.retain(|candidate| candidate.number != settings.destination);
     shuffle(&mut candidates, &ctx.seed);
     let mut got = Obtained { carrier_id: place.carrier_id, numbers: vec![], purchases: vec![] };
     let buying = buy_some(ctx, scope, place, &settings.name, candidates, count, &mut got);
@@ -355,20 +361,27 @@ fn shuffle<T>(items: &mut [T], seed: &crate::kernel::seed::Seed) {
 async fn attach(
     ctx: &Ctx,
     place: &Place,
-    wanted: NumberType,
+    settings: &Settings,
     mut numbers: Vec<PhoneNumber>,
 ) -> Result<Obtained, Error> {
+    let wanted = settings.number_type;
     numbers.sort();
     numbers.dedup();
     check_count(numbers.len())?;
     if let Some(number) = numbers.iter().find(|number| number.number_type() != wanted) {
         return Err(Error::WrongType { number: number.clone(), wanted });
     }
+    if numbers.contains(&settings.destination) {
+        return Err(trackers::Error::NumberIsDestination(settings.destination.clone()).into());
+    }
     let asked = numbers.clone();
     let check = move |tx: &mut db::Tx<'_>| {
         for number in &asked {
             if trackers::is_in_use(tx, number)? {
                 return Err(trackers::Error::NumberInUse(number.clone()));
+            }
+            if trackers::is_destination(tx, number)? {
+                return Err(trackers::Error::NumberIsDestination(number.clone()));
             }
         }
         Ok(())

@@ -42,6 +42,11 @@ const WEBHOOKS_ABOUT: &str = "\
 Signed by the Standard Webhooks rules. Only 200 means that it was taken; otherwise it is sent again up to 5 \
 times within 24 hours. The same event may come more than once: `webhook-id` tells.";
 
+const VERIFICATION_ABOUT: &str = "\
+Asks whether the target wants a webhook's events: answered with 200, the webhook is active and what was held goes \
+out. Sent once when a webhook is created and whenever it is asked for; never sent again by itself. It is signed like \
+everything else, but the first may arrive before the secret is known.";
+
 /// The groups, in the order of the document.
 const TAGS: [(&str, &str); 12] = [
     ("Companies", "The tenants: everything else belongs to one."),
@@ -282,37 +287,51 @@ fn component_schemas() -> Json {
     all.into()
 }
 
-/// What webhooks receive, one for each type of event.
+/// What webhooks receive: one for each type of event, and the verification.
 fn webhooks() -> Json {
+    let sample = "`true` on a sample that a person asked for: nothing happened. Absent otherwise.";
+    let sample = json!({
+        "name": "webhook-test", "in": "header", "required": false, "description": sample,
+        "schema": { "const": "true" },
+    });
     let mut webhooks = Map::new();
     for event in EventType::ALL {
         let (title, about) = schemas::event(event);
-        let header = |name: &str, about: &str| {
-            json!({
-                "name": name, "in": "header", "required": true, "description": about,
-                "schema": { "type": "string" },
-            })
-        };
-        let operation = json!({
-            "operationId": format!("on_{}", event.as_str().replace('.', "_")),
-            "summary": title,
-            "description": format!("{about}\n\n{WEBHOOKS_ABOUT}"),
-            "security": [],
-            "parameters": [
-                header("webhook-id", "The delivery's id: the same on every try."),
-                header("webhook-timestamp", "When this try was sent, in seconds since 1970."),
-                header("webhook-signature", "`v1,` and the base64 of HMAC-SHA256 of `id.timestamp.body`."),
-            ],
-            "requestBody": {
-                "required": true,
-                "content": { "application/json": { "schema": schemas::envelope(event) } },
-            },
-            "responses": {
-                "200": { "description": "Taken" },
-                "default": { "description": "Not taken: it is sent again" },
-            },
-        });
+        let about = format!("{about}\n\n{WEBHOOKS_ABOUT}");
+        let not_taken = "Not taken: it is sent again";
+        let mut operation = webhook(event.as_str(), title, &about, &schemas::envelope(event), not_taken);
+        operation["parameters"].as_array_mut().expect("it is a list").push(sample.clone());
         webhooks.insert(event.as_str().to_owned(), json!({ "post": operation }));
     }
+    let (kind, schema) = schemas::verification_envelope();
+    let not_taken = "Not taken: the webhook stays as it is";
+    let operation = webhook(kind, "A target is verified", VERIFICATION_ABOUT, &schema, not_taken);
+    webhooks.insert(kind.to_owned(), json!({ "post": operation }));
     webhooks.into()
+}
+
+/// A request to a webhook.
+fn webhook(kind: &str, title: &str, about: &str, schema: &Json, not_taken: &str) -> Json {
+    let header = |name: &str, about: &str| {
+        json!({
+            "name": name, "in": "header", "required": true, "description": about,
+            "schema": { "type": "string" },
+        })
+    };
+    json!({
+        "operationId": format!("on_{}", kind.replace('.', "_")),
+        "summary": title,
+        "description": about,
+        "security": [],
+        "parameters": [
+            header("webhook-id", "The delivery's id: the same on every try."),
+            header("webhook-timestamp", "When this try was sent, in seconds since 1970."),
+            header("webhook-signature", "`v1,` and the base64 of HMAC-SHA256 of `id.timestamp.body`."),
+        ],
+        "requestBody": { "required": true, "content": { "application/json": { "schema": schema } } },
+        "responses": {
+            "200": { "description": "Taken" },
+            "default": { "description": not_taken },
+        },
+    })
 }

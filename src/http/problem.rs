@@ -162,12 +162,20 @@ pub struct Problem {
     headers: Vec<(HeaderName, HeaderValue)>,
     /// For the log only.
     cause: Option<String>,
+    perhaps_done: bool,
 }
 
 impl Problem {
     /// `detail` is a sentence for a person, about this very request.
     pub fn new(kind: Kind, detail: impl Into<String>) -> Problem {
-        Problem { kind, detail: detail.into(), errors: Vec::new(), headers: Vec::new(), cause: None }
+        Problem {
+            kind,
+            detail: detail.into(),
+            errors: Vec::new(),
+            headers: Vec::new(),
+            cause: None,
+            perhaps_done: false,
+        }
     }
 
     /// Everything that is wrong with the fields of a request. `errors` isn't empty.
@@ -214,8 +222,19 @@ impl Problem {
         self
     }
 
+    /// What was asked for may have been done in spite of it: a repetition must not do it again.
+    #[must_use]
+    pub fn but_perhaps_done(mut self) -> Problem {
+        self.perhaps_done = true;
+        self
+    }
+
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    pub fn is_perhaps_done(&self) -> bool {
+        self.perhaps_done
     }
 
     /// Status, headers and body for the client. Logs the cause: a problem is turned into an answer once.

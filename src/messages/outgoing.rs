@@ -153,10 +153,11 @@ fn sender(tx: &mut Tx<'_>, scope: Scope, draft: &Draft) -> db::Result<Option<Sen
 /// # Errors
 /// The database's.
 pub fn sent(tx: &mut Tx<'_>, scope: Scope, id: MessageId, accepted: &Accepted) -> db::Result<Message> {
-    accept(tx, scope, id, &accepted.carrier_message_id)?;
+    // First, because accepting tells of the message as it stands.
     let segments = "update messages set segments = ? where company_id = ? and id = ?";
     let segments = sql(segments).bind(i64::from(accepted.segments)).bind(scope.company()).bind(id);
     tx.execute(segments)?;
+    accept(tx, scope, id, &accepted.carrier_message_id)?;
     advance(tx, scope, id, accepted.state, None)?;
     get(tx, scope, id)
 }

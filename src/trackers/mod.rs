@@ -307,6 +307,16 @@ pub fn find(tx: &mut Tx<'_>, scope: Scope, id: TrackerId) -> db::Result<Option<T
     Ok(Some(TrackerView { tracker, numbers }))
 }
 
+/// The ids of a company's trackers, oldest first, at most `limit`.
+///
+/// # Errors
+/// The database's.
+pub fn ids(tx: &mut Tx<'_>, scope: Scope, limit: i64) -> db::Result<Vec<TrackerId>> {
+    let statement = "select id from trackers where company_id = ? and deleted_at is null order by id limit ?";
+    let found: Vec<(TrackerId,)> = tx.all(sql(statement).bind(scope.company()).bind(limit))?;
+    Ok(found.into_iter().map(|(id,)| id).collect())
+}
+
 /// Newest first.
 ///
 /// # Errors
@@ -349,6 +359,16 @@ pub fn is_in_use(tx: &mut Tx<'_>, number: &PhoneNumber) -> db::Result<bool> {
     Ok(tx.find::<(i64,)>(sql(statement).bind(number))?.is_some())
 }
 
+/// Whether some tracker, of whichever company, forwards its calls to this number: it can't become a tracking
+/// number then.
+///
+/// # Errors
+/// The database's.
+pub fn is_destination(tx: &mut Tx<'_>, number: &PhoneNumber) -> db::Result<bool> {
+    let statement = "select 1 from trackers where destination = ? and deleted_at is null limit 1";
+    Ok(tx.find::<(i64,)>(sql(statement).bind(number))?.is_some())
+}
+
 fn get(tx: &mut Tx<'_>, scope: Scope, id: TrackerId) -> db::Result<TrackerView> {
     find(tx, scope, id)?.ok_or_else(|| db::Error::Internal(format!("tracker {id} is gone")))
 }
@@ -375,8 +395,7 @@ fn insert_numbers(
     numbers: &[OwnedNumber],
 ) -> Result<(), Error> {
     for owned in numbers {
-        let pointed_at = "select 1 from trackers where destination = ? and deleted_at is null limit 1";
-        if tx.find::<(i64,)>(sql(pointed_at).bind(&owned.number))?.is_some() {
+        if is_destination(tx, &owned.number)? {
             return Err(Error::NumberIsDestination(owned.number.clone()));
         }
         release::cancel(tx, owned.carrier_id, &owned.number)?;

@@ -411,6 +411,17 @@ pub fn delete(tx: &mut Tx<'_>, scope: Scope, id: WebhookId) -> db::Result<bool> 
     Ok(gone)
 }
 
+/// Deletes all webhooks of a company that is being deleted, as [`delete`] does one.
+///
+/// # Errors
+/// The database's.
+pub fn delete_all(tx: &mut Tx<'_>, scope: Scope) -> db::Result<()> {
+    let statement = "update webhooks set deleted_at = ? where company_id = ? and deleted_at is null";
+    tx.execute(sql(statement).bind(tx.now()).bind(scope.company()))?;
+    tx.wake(Wake::Deliveries);
+    Ok(())
+}
+
 fn bind_settings(statement: db::Sql, s: &Settings) -> db::Sql {
     let headers = serde_json::to_string(&s.headers).expect("pairs of strings always become JSON");
     statement

@@ -1,5 +1,6 @@
 //! Bad input: nothing is ignored, everything is told at once, and nothing breaks the server.
 
+use calltracker::http::api::routes;
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
 use serde_json::json;
@@ -140,5 +141,35 @@ async fn every_answer_tells_browsers_to_guess_nothing() {
         assert_eq!(header("x-content-type-options"), "nosniff", "{path}");
         assert_eq!(header("x-frame-options"), "DENY", "{path}");
         assert!(header("content-security-policy").starts_with("default-src 'none'"), "{path}");
+    }
+}
+
+/// PostgreSQL can't keep it, so it must not get as far as a statement on either engine.
+#[tokio::test]
+async fn nul_is_refused_in_every_text_of_every_route() {
+    let app = TestApp::start().await;
+    let company = app.company("Acme").await;
+    for route in routes() {
+        // Bodies and queries are read before anything is looked for.
+        let path = route.path.replace("{company_id}", &company.id.to_string());
+        let path = route.path_names().fold(path, |path, name| path.replace(&format!("{{{name}}}"), "1"));
+        for field in route.body.iter().flat_map(|body| body.fields) {
+            for value in [json!("a\0b"), json!(["a\0b"]), json!({ "a\0b": "c" }), json!({ "a": "b\0" })] {
+                let mut body = serde_json::Map::new();
+                body.insert(field.name.to_owned(), value);
+                let request = app.api.request(route.method.clone(), &path).json(&body);
+                let answer = app.api.send(request).await.expect_problem(400, "validation");
+                let about = |name: &str| name.starts_with(field.name);
+                assert!(answer.fields().iter().any(|name| about(name)), "{path} {body:?} {}", answer.text);
+            }
+        }
+        for field in route.params {
+            let answer = app.api.get(&format!("{path}?{}=a%00b", field.name)).await;
+            assert_eq!(answer.expect_problem(400, "validation").fields(), [field.name], "{path}");
+        }
+    }
+    for path in ["/webhooks/1/deliveries/a%00b", "/trackers/1%00", "/webhooks/1/deliveries?type=a%00b"] {
+        let status = app.api.get(&company.path(path)).await.status;
+        assert!([400, 404].contains(&status), "{path}: {status}");
     }
 }

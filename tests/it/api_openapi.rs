@@ -10,6 +10,7 @@ use reqwest::Method;
 use serde_json::Value as Json;
 
 use crate::support::TestApp;
+use crate::support::receiver::Receiver;
 
 #[test]
 fn the_document_is_the_reviewed_one() {
@@ -17,11 +18,44 @@ fn the_document_is_the_reviewed_one() {
 }
 
 #[test]
-fn the_nine_webhooks_are_in_it() {
+fn the_nine_webhooks_and_the_verification_are_in_it() {
     let document = document();
     let webhooks = document["webhooks"].as_object().expect("it has webhooks");
-    let types: HashSet<_> = EventType::ALL.iter().map(|event| event.as_str()).collect();
+    let mut types: HashSet<_> = EventType::ALL.iter().map(|event| event.as_str()).collect();
+    types.insert("webhook.verification");
     assert_eq!(webhooks.keys().map(String::as_str).collect::<HashSet<_>>(), types);
+}
+
+/// Holds the body of a request to a webhook against the document.
+fn assert_described(kind: &str, body: &Json) {
+    let document = document();
+    let mut schema =
+        document["webhooks"][kind]["post"]["requestBody"]["content"]["application/json"]["schema"].clone();
+    schema["components"] = document["components"].clone();
+    let validator = jsonschema::draft202012::new(&schema).expect("the schema is valid");
+    let errors: Vec<_> = validator.iter_errors(body).map(|error| error.to_string()).collect();
+    assert!(errors.is_empty(), "{kind}: {errors:?}");
+}
+
+#[tokio::test]
+async fn a_verification_and_the_mark_of_a_sample_are_as_described() {
+    let app = TestApp::start().await;
+    let (company, receiver) = (app.company("Acme").await, Receiver::start().await);
+    let body = serde_json::json!({ "target": receiver.url, "events": "all" });
+    let made = company.api.post(&company.path("/webhooks"), &body).await.expect(201);
+    receiver.wait_for(1).await;
+    let path = company.path(&format!("/webhooks/{}/test", made.json["id"]));
+    company.api.post(&path, &serde_json::json!({ "type": "call.finished" })).await.expect(200);
+    let arrived = receiver.wait_for(2).await;
+    assert_described("webhook.verification", &arrived[0].json());
+    let document = document();
+    for (request, kind, marked) in
+        [(&arrived[0], "webhook.verification", false), (&arrived[1], "call.finished", true)]
+    {
+        let parameters = document["webhooks"][kind]["post"]["parameters"].as_array().expect("it has some");
+        let described = parameters.iter().any(|parameter| parameter["name"] == "webhook-test");
+        assert_eq!((request.headers.contains_key("webhook-test"), described), (marked, marked), "{kind}");
+    }
 }
 
 #[test]

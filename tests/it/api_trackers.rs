@@ -61,6 +61,22 @@ async fn an_account_that_cannot_be_used_is_refused() {
 }
 
 #[tokio::test]
+async fn a_signalwire_account_needs_its_signing_key() {
+    let app = TestApp::start().await;
+    let company = app.company("Acme").await;
+    let path = company.path("/carriers");
+    let mut body = json!({ "kind": "signalwire", "account_sid": "a1", "auth_token": "t" });
+    let answer = company.api.post(&path, &body).await.expect_problem(400, "validation");
+    assert_eq!(answer.fields(), ["base_url", "signing_key"]);
+    body["base_url"] = json!("http://127.0.0.1:9");
+    let answer = company.api.post(&path, &body).await.expect_problem(400, "validation");
+    assert_eq!(answer.fields(), ["signing_key"]);
+    // Now the carrier is asked, which isn't there.
+    body["signing_key"] = json!("k");
+    company.api.post(&path, &body).await.expect_problem(502, "carrier");
+}
+
+#[tokio::test]
 async fn a_carrier_that_fails_is_a_502_and_nothing_is_kept() {
     let app = TestApp::start().await;
     let company = app.company("Acme").await;

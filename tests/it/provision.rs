@@ -115,6 +115,23 @@ async fn when_someone_was_quicker_another_number_is_bought() {
 }
 
 #[tokio::test]
+async fn a_number_that_calls_are_forwarded_to_is_not_bought() {
+    let scene = Scene::new().await;
+    let elsewhere = Settings { destination: number(ON_SALE[0]), ..settings() };
+    let of_another = provision::create_tracker(&scene.world.ctx, scene.scope, elsewhere, buy(1)).await;
+    assert_ne!(of(&of_another.unwrap()), [ON_SALE[0]]);
+    let view = scene.buy(1).await.unwrap();
+    assert_ne!(of(&view), [ON_SALE[0]]);
+    assert!(matches!(scene.buy(1).await, Err(Error::TooFew { found: 0 })));
+    assert_eq!((scene.carrier.count(Step::Buy), scene.world.count("purchases").await), (2, 0));
+    // Nor is it configured, if the account has it.
+    scene.carrier.give(ON_SALE[0], "");
+    let refused = scene.attach(&[ON_SALE[0]]).await;
+    assert!(matches!(refused, Err(Error::Tracker(trackers::Error::NumberIsDestination(_)))));
+    assert_eq!(scene.carrier.count(Step::Configure), 0);
+}
+
+#[tokio::test]
 async fn a_number_whose_answer_got_lost_is_taken_over() {
     let scene = Scene::new().await;
     scene.carrier.fail(Step::Buy, Fault::DoAndFail(500));
@@ -136,13 +153,11 @@ async fn too_few_numbers_are_given_back() {
 #[tokio::test]
 async fn when_the_tracker_is_not_made_its_number_goes_back() {
     let scene = Scene::new().await;
-    // Another tracker's calls go to the very number that is bought: found out only when it is written down.
-    let other = Settings { destination: number(ON_SALE[0]), ..settings() };
-    let scope = scene.scope;
-    let create = move |tx: &mut Tx<'_>| trackers::create(tx, scope, &other, &[]);
-    scene.world.ctx.db.write("test", create).await.unwrap();
+    // The numbers are bought, and then the tracker can't be told of.
+    scene.world.execute(sql("alter table events rename to elsewhere")).await;
     let failed = scene.buy(3).await;
-    assert!(matches!(failed, Err(Error::Tracker(trackers::Error::NumberIsDestination(_)))));
+    assert!(matches!(failed, Err(Error::Tracker(trackers::Error::Db(_)))), "{failed:?}");
+    scene.world.execute(sql("alter table elsewhere rename to events")).await;
     scene.carrier.fail(Step::Release, Fault::Refuse(503, 0));
     assert_eq!(scene.release_due().await, 2);
     assert_eq!(scene.release_due().await, 0);
@@ -342,7 +357,8 @@ async fn an_accepted_text_is_told_of_and_names_itself() {
     let callback = Url::parse(&accepted["StatusCallback"]).unwrap();
     assert!(callback.path().ends_with("/message-status"));
     assert_eq!(provision::named_message(callback.query().unwrap()), Some(message.id));
-    assert_eq!(scene.world.events(scene.scope, "message.sent").await.len(), 1);
+    let told = scene.world.events(scene.scope, "message.sent").await;
+    assert_eq!(told, [message.to_json()]);
 }
 
 #[tokio::test]

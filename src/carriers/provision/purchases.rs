@@ -45,7 +45,8 @@ impl FromRow for Abandoned {
     }
 }
 
-/// Notes that a number is going to be bought. None: someone else is buying it, or was quicker. Asked for at the
+/// Notes that a number is going to be bought. None: someone else is buying it, or was quicker, or calls are
+/// forwarded to it (the carrier sells what its last owner gave up, and a tracker may still point there). Asked for at the
 /// same moment, one number would be sold to both, because a carrier's client takes over what the account has.
 ///
 /// # Errors
@@ -61,7 +62,7 @@ pub(super) async fn begin(
         if !accounts::hold(tx, carrier)? {
             return Err(Error::NoSuchCarrier);
         }
-        if trackers::is_in_use(tx, &number)? {
+        if trackers::is_in_use(tx, &number)? || trackers::is_destination(tx, &number)? {
             return Ok(None);
         }
         let made: Option<(i64,)> = tx.find(

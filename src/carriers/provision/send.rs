@@ -38,7 +38,8 @@ pub async fn send_message(ctx: &Ctx, scope: Scope, draft: Draft) -> Result<Messa
         Ok(SentMessage { carrier_message_id, segments, state }) => {
             let accepted = Accepted { carrier_message_id, segments, state };
             let sent = move |tx: &mut db::Tx<'_>| outgoing::sent(tx, scope, id, &accepted);
-            Ok(ctx.db.write("messages.sent", sent).await?)
+            let written = ctx.db.write("messages.sent", sent).await;
+            written.map_err(|error| Error::SentUnwritten { id, error })
         }
         Err(error) => {
             tracing::warn!(message.id = %id, carrier.id = %prepared.carrier_id, error = error.as_str(),
@@ -51,7 +52,15 @@ pub async fn send_message(ctx: &Ctx, scope: Scope, draft: Draft) -> Result<Messa
                 let (text, code) = told(&why);
                 outgoing::failed(tx, scope, id, &text, code)
             };
-            ctx.db.write("messages.failed", failed).await?;
+            let written = ctx.db.write("messages.failed", failed).await;
+            if may_have_been_sent(&error) {
+                if let Err(error) = written {
+                    // The row says so by itself after a while.
+                    tracing::error!(message.id = %id, %error, "it could not be noted that a message is in doubt");
+                }
+                return Err(Error::MaybeSent(error));
+            }
+            written?;
             Err(error.into())
         }
     }

@@ -80,8 +80,11 @@ const CHANGE: &[Field] = &[
     SIGNING_KEY,
 ];
 
-const SIGNING_KEY: Field =
-    Field::new("signing_key", Kind::Rule(&SECRET), "What SignalWire signs its requests with.");
+const SIGNING_KEY: Field = Field::new(
+    "signing_key",
+    Kind::Rule(&SECRET),
+    "What SignalWire signs its requests with: its accounts need it.",
+);
 
 const SEARCH: &[Field] = &[
     CARRIER_ID,
@@ -144,7 +147,11 @@ async fn create(request: Request) -> Result<Reply, Problem> {
         errors.take("base_url", accounts::check_base_url(&ctx.to_carriers, kind, given.as_deref()));
     let auth_token = errors.take("auth_token", Secret::parse(&body.need::<String>("auth_token")));
     let signing_key = secret(&request, "signing_key");
-    let (Some(base_url), Some(auth_token)) = (base_url, auth_token) else {
+    let can_be_checked = kind != CarrierKind::SignalWire || signing_key.is_some();
+    if !can_be_checked {
+        errors.add("signing_key", "is required: SignalWire signs its requests with it");
+    }
+    let (Some(base_url), Some(auth_token), true) = (base_url, auth_token, can_be_checked) else {
         return Err(errors.into_problem());
     };
     let sid: String = body.need("account_sid");

@@ -5,11 +5,15 @@ use super::fields::{Field, Kind, Rule};
 use super::params::{AFTER, LIMIT};
 use super::reply::Reply;
 use super::route::{Answer, Route};
-use crate::companies::{self, NewCompany};
-use crate::db::LockSpace;
-use crate::http::problem::Problem;
+use crate::carriers::accounts;
+use crate::companies::{self, NewCompany, Scope};
+use crate::db::{LockSpace, Tx};
+use crate::http::problem::{Kind as ProblemKind, Problem};
+use crate::{trackers, users, webhooks};
 
 const TAG: &str = "Companies";
+/// Ids that a refusal names at most, of each kind.
+const NAMED_MAX: usize = 10;
 
 static TIME_ZONE: Rule = Rule {
     max: 64,
@@ -63,8 +67,12 @@ pub(super) const ROUTES: &[Route] = &[
         .answers(Answer::Object("Company")),
     Route::delete("/companies/{company_id}", "delete_company", |r| Box::pin(delete(r)))
         .named(TAG, "Delete a company")
-        .about("Its tokens stop working and nobody sees it any more.")
-        .for_the_account(),
+        .about(
+            "Its webhooks are deleted, its tokens and its users' logins stop working, and nobody sees it any more. \
+             Its trackers and carrier accounts must be deleted before: until then calls come in and numbers cost.",
+        )
+        .for_the_account()
+        .or(&[ProblemKind::Conflict]),
 ];
 
 async fn list(request: Request) -> Result<Reply, Problem> {
@@ -118,8 +126,36 @@ async fn delete(request: Request) -> Result<Reply, Problem> {
     let scope = request.scope();
     request
         .write("companies.delete", move |tx| {
+            // Held before anything is looked at, so that nothing is added behind our back.
+            if !companies::hold(tx, scope)? {
+                return Err(Problem::not_found());
+            }
+            check_unused(tx, scope)?;
+            webhooks::delete_all(tx, scope)?;
+            users::log_out_company(tx, scope)?;
             companies::delete(tx, scope)?;
             Ok(Reply::no_content())
         })
         .await
+}
+
+/// A company goes when nothing is left of it at a carrier. Trackers need an account, and whoever adds an account
+/// holds the company.
+fn check_unused(tx: &mut Tx<'_>, scope: Scope) -> Result<(), Problem> {
+    let limit = NAMED_MAX as i64 + 1;
+    let trackers = named("trackers", &trackers::ids(tx, scope, limit)?);
+    let accounts = named("carrier accounts", &accounts::ids(tx, scope, limit)?);
+    let present: Vec<String> = [trackers, accounts].into_iter().flatten().collect();
+    if present.is_empty() {
+        return Ok(());
+    }
+    let detail = format!("The company still has {}; delete them first", present.join(" and "));
+    Err(Problem::new(ProblemKind::Conflict, detail))
+}
+
+/// Such as "trackers (3, 4)"; None if there are none.
+fn named<T: std::fmt::Display>(noun: &str, ids: &[T]) -> Option<String> {
+    let shown: Vec<String> = ids.iter().take(NAMED_MAX).map(ToString::to_string).collect();
+    let more = if ids.len() > NAMED_MAX { ", …" } else { "" };
+    (!ids.is_empty()).then(|| format!("{noun} ({}{more})", shown.join(", ")))
 }

@@ -5,8 +5,9 @@
 //! answer; such a one may be taken over after a minute, or later for work that takes longer. The claim's
 //! time is its fence: who was taken over can't store an answer any more, and its transaction fails.
 //!
-//! An answer of the 500s isn't stored: the next try may do better. Stored answers may hold secrets, so
-//! they are sealed.
+//! An answer of the 500s isn't stored: the next try may do better. The exception is a failure that leaves open
+//! whether the work was done, such as a text of which nobody knows whether it went out: doing it again is just
+//! what the key is there to prevent. Stored answers may hold secrets, so they are sealed.
 
 use std::time::Duration;
 
@@ -197,10 +198,10 @@ impl Claim {
     }
 
     /// Ends the claim of work that didn't store its answer itself: stores `answer`, or gives the key back
-    /// if the work failed here or there is nothing to store.
-    pub(super) async fn settle(self, ctx: &Ctx, status: StatusCode, answer: Option<String>) {
-        let settled = match answer.filter(|_| !status.is_server_error()) {
-            Some(answer) => {
+    /// if there is none ([`Reply::to_lasting`]).
+    pub(super) async fn settle(self, ctx: &Ctx, answer: Option<(StatusCode, String)>) {
+        let settled = match answer {
+            Some((status, answer)) => {
                 let secret = ctx.key.clone();
                 let write = move |tx: &mut Tx<'_>| self.keep(tx, &secret, status, &answer);
                 ctx.db.write("idempotency.settle", write).await

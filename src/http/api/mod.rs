@@ -270,7 +270,7 @@ async fn perform_once(route: &'static Route, mut request: Request, hash: Vec<u8>
     request.claim = Some(claim.clone());
     let reply = perform(route, request).await.unwrap_or_else(Reply::from);
     if !reply.stored {
-        claim.settle(&ctx, reply.status, reply.to_stored()).await;
+        claim.settle(&ctx, reply.to_lasting()).await;
     }
     Ok(reply)
 }

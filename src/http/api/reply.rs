@@ -18,6 +18,8 @@ pub struct Reply {
     pub(super) body: Content,
     /// Stored for its `Idempotency-Key` already, in the transaction of what it tells of.
     pub(super) stored: bool,
+    /// A failure after which the work may have been done all the same.
+    pub(super) perhaps_done: bool,
 }
 
 /// What an answer carries.
@@ -34,7 +36,7 @@ impl Reply {
     pub fn ok(object: &impl Serialize) -> Reply {
         let text = serde_json::to_string(object).expect("the API's objects always become JSON");
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
-        Reply { status: StatusCode::OK, headers, body: Content::Text(text), stored: false }
+        Reply::new(StatusCode::OK, headers, Content::Text(text))
     }
 
     /// 201 with the new object and where it is, as a path under `/api/v1`.
@@ -68,17 +70,16 @@ impl Reply {
 
     /// 204.
     pub fn no_content() -> Reply {
-        Reply {
-            status: StatusCode::NO_CONTENT,
-            headers: HeaderMap::new(),
-            body: Content::Empty,
-            stored: false,
-        }
+        Reply::new(StatusCode::NO_CONTENT, HeaderMap::new(), Content::Empty)
     }
 
     /// Bytes that are read as they are sent.
     pub fn stream(status: StatusCode, headers: HeaderMap, body: Body) -> Reply {
-        Reply { status, headers, body: Content::Stream(body), stored: false }
+        Reply::new(status, headers, Content::Stream(body))
+    }
+
+    fn new(status: StatusCode, headers: HeaderMap, body: Content) -> Reply {
+        Reply { status, headers, body, stored: false, perhaps_done: false }
     }
 
     #[must_use]
@@ -99,6 +100,13 @@ impl Reply {
         Some(json!({ "headers": pairs.collect::<Vec<_>>(), "body": body }).to_string())
     }
 
+    /// What is stored of work that didn't store its answer itself; None if it failed here and wasn't done, so
+    /// that the next try may do better.
+    pub(super) fn to_lasting(&self) -> Option<(StatusCode, String)> {
+        let lasts = self.perhaps_done || !self.status.is_server_error();
+        self.to_stored().filter(|_| lasts).map(|stored| (self.status, stored))
+    }
+
     /// From [`Reply::to_stored`]; None if it is something else.
     pub(super) fn from_stored(status: StatusCode, stored: &[u8]) -> Option<Reply> {
         let (pairs, body): (Vec<(String, String)>, String) = {
@@ -111,14 +119,15 @@ impl Reply {
             headers.insert(HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?);
         }
         let body = if body.is_empty() { Content::Empty } else { Content::Text(body) };
-        Some(Reply { status, headers, body, stored: true })
+        Some(Reply { stored: true, ..Reply::new(status, headers, body) })
     }
 }
 
 impl From<Problem> for Reply {
     fn from(problem: Problem) -> Reply {
+        let perhaps_done = problem.is_perhaps_done();
         let (status, headers, body) = problem.into_parts();
-        Reply { status, headers, body: Content::Text(body.to_string()), stored: false }
+        Reply { perhaps_done, ..Reply::new(status, headers, Content::Text(body.to_string())) }
     }
 }
 

@@ -60,13 +60,24 @@ pub fn event(event: EventType) -> (&'static str, &'static str) {
 
 /// The body of a request to a webhook: exactly these five keys.
 pub fn envelope(event: EventType) -> Json {
+    envelope_of(event.as_str(), event.object(), reference(data_name(event)))
+}
+
+/// Type and body of a verification, which is no event.
+pub fn verification_envelope() -> (&'static str, Json) {
+    let kind = "webhook.verification";
+    let data = object("", &[("webhook_id", id("")), ("company_id", id(""))]);
+    (kind, envelope_of(kind, "webhook", data))
+}
+
+fn envelope_of(kind: &str, noun: &str, data: Json) -> Json {
     let webhook = object("", &[("id", id("")), ("target", text("As configured."))]);
     object(
         "",
         &[
-            ("type", json!({ "const": event.as_str() })),
-            ("object", json!({ "const": event.object() })),
-            ("data", reference(data_name(event))),
+            ("type", json!({ "const": kind })),
+            ("object", json!({ "const": noun })),
+            ("data", data),
             ("timestamp", envelope_time()),
             ("webhook", webhook),
         ],

@@ -27,6 +27,7 @@ impl From<accounts::Error> for Problem {
     fn from(error: accounts::Error) -> Problem {
         use accounts::Error;
         match error {
+            Error::NoSuchCompany => Problem::not_found(),
             Error::Duplicate | Error::NumbersInUse | Error::NumbersReleasing => {
                 Problem::new(Kind::Conflict, error.to_string())
             }
@@ -85,6 +86,8 @@ impl From<provision::Error> for Problem {
                 Problem::new(Kind::Unprocessable, text)
             }
             Error::TookTooLong => Problem::new(Kind::Carrier, text),
+            Error::MaybeSent(_) => Problem::new(Kind::Carrier, text).but_perhaps_done(),
+            Error::SentUnwritten { .. } => Problem::internal(text).but_perhaps_done(),
             Error::Account(error) => error.into(),
             Error::Tracker(error) => error.into(),
             Error::Message(error) => error.into(),
