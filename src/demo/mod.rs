@@ -117,7 +117,8 @@ async fn set_up(
     api.post(&company.path("carriers"), &account).await?;
     let target = receiver.urls().into_iter().next().context("the receiver named no URL")?;
     let webhook = api.post(&company.path("webhooks"), &json!({"target": target, "events": "all"})).await?;
-    receiver.write_line(webhook["secret"].as_str().context("a new webhook has a secret")?).await?;
+    let secret = webhook["secret"].as_str().context("a new webhook has a secret")?;
+    receiver.tell(secret, receiver::SECRET_KNOWN).await?;
     api.post(&company.path(&format!("webhooks/{}/verification", webhook["id"])), &json!({})).await?;
     let tracker = api
         .post(
@@ -208,8 +209,17 @@ impl Part {
             .collect()
     }
 
-    async fn write_line(&mut self, line: &str) -> anyhow::Result<()> {
-        Ok(self.stdin.write_all(format!("{line}\n").as_bytes()).await?)
+    /// Writes a line to it and waits until it says `answer`; prints what it says before that.
+    async fn tell(&mut self, line: &str, answer: &str) -> anyhow::Result<()> {
+        self.stdin.write_all(format!("{line}\n").as_bytes()).await?;
+        let lines = self.lines.as_mut().context("its lines are still read here")?;
+        while let Some(said) = lines.next_line().await? {
+            say(&said);
+            if said == answer {
+                return Ok(());
+            }
+        }
+        bail!("a process of the demo ended")
     }
 
     /// Prints what it says from now on.

@@ -25,6 +25,9 @@ use crate::kernel::clock::Clock;
 /// the tolerance of the Standard Webhooks libraries, in seconds.
 const TOLERANCE_S: i64 = 5 * 60;
 
+/// Said for each secret once it is accepted.
+pub(super) const SECRET_KNOWN: &str = "  receiver knows the webhook's secret";
+
 type Keys = Arc<Mutex<Vec<hmac::Key>>>;
 
 /// Serves until stdin ends, which it does with the process that started this one.
@@ -42,6 +45,7 @@ pub async fn run(listen: SocketAddr) -> anyhow::Result<()> {
             if let Some(key) = line.strip_prefix("whsec_").and_then(|text| STANDARD.decode(text).ok()) {
                 let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
                 keys.lock().unwrap_or_else(PoisonError::into_inner).push(key);
+                say(SECRET_KNOWN);
             }
         }
     };
