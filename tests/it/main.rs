@@ -21,6 +21,7 @@ mod calls_hooks;
 mod calls_list;
 mod calls_order;
 mod carrier_sim;
+mod events;
 mod ladder;
 mod main_job;
 mod messages;
