@@ -22,6 +22,7 @@ mod calls_list;
 mod calls_order;
 mod carrier_sim;
 mod demo;
+mod events;
 mod ladder;
 mod main_job;
 mod messages;
