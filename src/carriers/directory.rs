@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::accounts::{self, Registered};
+use super::form;
 use crate::calls;
 use crate::ctx::Ctx;
 use crate::db::{self, FromRow, Row, Tx, Wake, sql};
@@ -79,6 +80,10 @@ impl Directory {
     pub async fn find(&self, ctx: &Ctx, hook_token: &str) -> db::Result<Option<Arc<Registered>>> {
         if let Some(known) = self.snapshot().by_hook_token.get(hook_token) {
             return Ok(Some(known.clone()));
+        }
+        // Whatever stands in a stranger's URL: what can't be a token isn't worth a query, and NUL breaks one.
+        if !form::is_id(hook_token) {
+            return Ok(None);
         }
         let token = hook_token.to_owned();
         let exists = ctx.db.read("carriers.find", move |tx| {

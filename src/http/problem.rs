@@ -4,6 +4,8 @@
 
 mod nouns;
 
+pub use self::nouns::DESTINATION_IS_TRACKED;
+
 use std::panic::AssertUnwindSafe;
 
 use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};

@@ -173,3 +173,24 @@ async fn nul_is_refused_in_every_text_of_every_route() {
         assert!([400, 404].contains(&status), "{path}: {status}");
     }
 }
+
+/// What comes without a token: carriers' requests, links to recordings, pages.
+#[tokio::test]
+async fn nul_breaks_nothing_outside_the_api_either() {
+    let app = TestApp::start().await;
+    let base = app.api.base.clone();
+    let http = reqwest::Client::new();
+    for path in ["/carrier/a%00b/voice", "/carrier/a/voice?call=%00", "/login?next=%00"] {
+        let request =
+            http.post(format!("{base}{path}")).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let sent = request.body("CallSid=%00&email=a%00%40b.example&password=%00").send().await;
+        let status = sent.expect("the server answers").status();
+        assert!(!status.is_server_error(), "{path}: {status}");
+    }
+    for path in
+        ["/recordings/a%00b", "/recordings/1?signature=%00&expires=%00", "/problems/%00", "/companies/%00"]
+    {
+        let status = http.get(format!("{base}{path}")).send().await.expect("the server answers").status();
+        assert!(!status.is_server_error(), "{path}: {status}");
+    }
+}

@@ -61,6 +61,34 @@ async fn an_account_that_cannot_be_used_is_refused() {
 }
 
 #[tokio::test]
+async fn what_is_found_out_elsewhere_is_told_with_the_rest() {
+    let app = TestApp::start().await;
+    let (company, _carrier) = connected(&app).await;
+    for (body, fields) in [
+        (json!({ "kind": "twilio", "base_url": "ftp://x" }), &["account_sid", "auth_token", "base_url"][..]),
+        (
+            json!({ "kind": "bell", "account_sid": "a", "auth_token": "t", "base_url": "x" }),
+            &["kind", "base_url"],
+        ),
+        (json!({ "kind": "signalwire" }), &["account_sid", "auth_token", "base_url", "signing_key"]),
+    ] {
+        let answer =
+            company.api.post(&company.path("/carriers"), &body).await.expect_problem(400, "validation");
+        assert_eq!(answer.fields(), fields, "{body}");
+    }
+    let path = company.path("/trackers");
+    let made = company.api.post(&path, &tracker(&json!({ "buy": {} }))).await.expect(201);
+    let tracked = &made.json["phone_numbers"][0]["number"];
+    let body = json!({ "destination": tracked, "numbers": { "buy": { "count": 0 } } });
+    let answer = company.api.post(&path, &body).await.expect_problem(400, "validation");
+    assert_eq!(answer.fields(), ["numbers.buy.count", "name", "destination"]);
+    let one = format!("{path}/{}", made.json["id"]);
+    let change = json!({ "destination": tracked, "name": "" });
+    let answer = company.api.patch(&one, &change).await.expect_problem(400, "validation");
+    assert_eq!(answer.fields(), ["name", "destination"]);
+}
+
+#[tokio::test]
 async fn a_signalwire_account_needs_its_signing_key() {
     let app = TestApp::start().await;
     let company = app.company("Acme").await;
@@ -69,6 +97,9 @@ async fn a_signalwire_account_needs_its_signing_key() {
     let answer = company.api.post(&path, &body).await.expect_problem(400, "validation");
     assert_eq!(answer.fields(), ["base_url", "signing_key"]);
     body["base_url"] = json!("http://127.0.0.1:9");
+    let answer = company.api.post(&path, &body).await.expect_problem(400, "validation");
+    assert_eq!(answer.fields(), ["signing_key"]);
+    body["signing_key"] = json!("");
     let answer = company.api.post(&path, &body).await.expect_problem(400, "validation");
     assert_eq!(answer.fields(), ["signing_key"]);
     // Now the carrier is asked, which isn't there.

@@ -46,6 +46,29 @@ async fn a_verification_that_fails_says_why() {
 }
 
 #[tokio::test]
+async fn a_bad_target_and_bad_fields_are_told_together() {
+    let app = TestApp::start().await;
+    let company = app.company("Acme").await;
+    let path = company.path("/webhooks");
+    for (body, fields) in [
+        (json!({ "target": "ftp://x", "events": [] }), &["events", "target"][..]),
+        (json!({ "target": "ftp://x" }), &["events", "target"]),
+        (
+            json!({ "target": "", "events": [], "headers": { "host": "x" } }),
+            &["events", "target", "headers.host"],
+        ),
+        (json!({ "target": 7, "events": "all", "headers": { "host": 1 } }), &["headers.host", "target"]),
+    ] {
+        let answer = company.api.post(&path, &body).await.expect_problem(400, "validation");
+        assert_eq!(answer.fields(), fields, "{body}");
+    }
+    let body = json!({ "target": "ftp://x", "paused": 1 });
+    let answer =
+        company.api.patch(&company.path("/webhooks/1"), &body).await.expect_problem(400, "validation");
+    assert_eq!(answer.fields(), ["paused", "target"]);
+}
+
+#[tokio::test]
 async fn a_webhook_that_cannot_be_is_refused_with_every_reason() {
     let app = TestApp::with(|config| config.webhooks.allow_targets.clear()).await;
     let company = app.company("Acme").await;

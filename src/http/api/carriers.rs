@@ -4,7 +4,7 @@
 use serde_json::{Value as Json, json};
 
 use super::Request;
-use super::fields::{Errors, Field, Kind, Rule};
+use super::fields::{Errors, Field, Kind, Rule, Values};
 use super::params::{AFTER, LIMIT};
 use super::reply::Reply;
 use super::route::{Answer, Route};
@@ -12,6 +12,7 @@ use crate::carriers::accounts::{self, Invalid, NewAccount, Secret};
 use crate::carriers::client::AvailableNumber;
 use crate::carriers::form::{ID_CHARS_MAX, is_id};
 use crate::carriers::{Kind as CarrierKind, provision};
+use crate::ctx::Ctx;
 use crate::http::problem::{Kind as ProblemKind, Problem};
 use crate::kernel::id::CarrierId;
 use crate::kernel::page::Listed;
@@ -108,6 +109,7 @@ pub(super) const ROUTES: &[Route] = &[
         .named(TAG, "Connect a carrier account")
         .about("The carrier is asked whether the credentials are right.")
         .takes("NewCarrier", NEW)
+        .checked_by(|ctx, body, errors| Box::pin(check(ctx, body, errors)))
         .answers(Answer::Created("Carrier"))
         .or(&[ProblemKind::Conflict, ProblemKind::Unprocessable, ProblemKind::Carrier]),
     Route::get("/companies/{company_id}/carriers/{carrier_id}", "get_carrier", |r| Box::pin(get(r)))
@@ -138,22 +140,32 @@ async fn list(request: Request) -> Result<Reply, Problem> {
     Ok(Reply::page(listed, |account| account.to_json(&ctx.public_url)))
 }
 
+/// Where a kind's API may be, and whether its requests can be checked.
+async fn check(ctx: &Ctx, body: &Values, errors: &mut Errors) -> Result<(), Problem> {
+    let kind = body.choice("kind", CarrierKind::parse);
+    let given: Option<String> = body.get("base_url");
+    // A URL that is given can be looked at without knowing whose it is.
+    let known = kind.or(given.as_ref().map(|_| CarrierKind::Twilio));
+    if let Some(kind) = known.filter(|_| !errors.is_about("base_url"))
+        && let Err(error) = accounts::check_base_url(&ctx.to_carriers, kind, given.as_deref())
+    {
+        errors.add("base_url", error.to_string());
+    }
+    let has_key = body.get::<String>("signing_key").is_some() || errors.is_about("signing_key");
+    if kind == Some(CarrierKind::SignalWire) && !has_key {
+        errors.add("signing_key", "is required: SignalWire signs its requests with it");
+    }
+    Ok(())
+}
+
 async fn create(request: Request) -> Result<Reply, Problem> {
     let (ctx, body) = (&request.ctx, &request.body);
     let kind = body.choice("kind", CarrierKind::parse).expect("the table requires the key");
     let given: Option<String> = body.get("base_url");
-    let mut errors = Errors::default();
-    let base_url =
-        errors.take("base_url", accounts::check_base_url(&ctx.to_carriers, kind, given.as_deref()));
-    let auth_token = errors.take("auth_token", Secret::parse(&body.need::<String>("auth_token")));
+    let base_url = accounts::check_base_url(&ctx.to_carriers, kind, given.as_deref())
+        .map_err(|error| Problem::field("base_url", error.to_string()))?;
+    let auth_token = secret(&request, "auth_token").expect("the table requires the key");
     let signing_key = secret(&request, "signing_key");
-    let can_be_checked = kind != CarrierKind::SignalWire || signing_key.is_some();
-    if !can_be_checked {
-        errors.add("signing_key", "is required: SignalWire signs its requests with it");
-    }
-    let (Some(base_url), Some(auth_token), true) = (base_url, auth_token, can_be_checked) else {
-        return Err(errors.into_problem());
-    };
     let sid: String = body.need("account_sid");
     let new = NewAccount::new(kind, &sid, base_url, auth_token, signing_key)
         .map_err(|error| Problem::field("account_sid", error.to_string()))?;

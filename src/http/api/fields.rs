@@ -5,8 +5,6 @@
 
 mod node;
 
-use std::fmt;
-
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use serde::de::DeserializeOwned;
@@ -367,20 +365,20 @@ impl Errors {
         self.0.push(FieldError { field: field.to_owned(), message: message.into() });
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether something is wrong with this key of a body, or inside its value.
+    pub fn is_about(&self, key: &str) -> bool {
+        let rests = self.0.iter().filter_map(|error| error.field.strip_prefix(key));
+        rests.into_iter().any(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    }
+
     /// # Errors
     /// Whatever was added.
     pub fn into_result(self) -> Result<(), Problem> {
         if self.0.is_empty() { Ok(()) } else { Err(Problem::validation(self.0)) }
-    }
-
-    /// The value of a result, or its error added.
-    pub fn take<T, E: fmt::Display>(&mut self, field: &str, result: Result<T, E>) -> Option<T> {
-        result.map_err(|error| self.add(field, error.to_string())).ok()
-    }
-
-    /// As [`Errors::into_result`], where it is known that something was added.
-    pub fn into_problem(self) -> Problem {
-        Problem::validation(self.0)
     }
 
     fn wrong(&mut self, field: &str, message: String) -> Json {
@@ -436,11 +434,17 @@ impl Values {
     }
 }
 
-/// Reads a body by its table.
+/// Reads a body by its table. What is wrong with it stands in the errors, and its values are those of the keys
+/// that are right: so that checks by something else than the table can still tell what is wrong with these.
 ///
 /// # Errors
-/// It isn't JSON, isn't an object, or its fields aren't valid.
-pub fn decode(headers: &HeaderMap, body: &[u8], fields: &[Field], mode: Mode) -> Result<Values, Problem> {
+/// It isn't JSON, or isn't an object.
+pub fn decode(
+    headers: &HeaderMap,
+    body: &[u8],
+    fields: &[Field],
+    mode: Mode,
+) -> Result<(Values, Errors), Problem> {
     if !is_json(headers) {
         return Err(Problem::new(ProblemKind::UnsupportedMediaType, "Send Content-Type: application/json"));
     }
@@ -452,9 +456,9 @@ pub fn decode(headers: &HeaderMap, body: &[u8], fields: &[Field], mode: Mode) ->
         return Err(Problem::new(ProblemKind::MalformedBody, "The body must be a JSON object"));
     };
     let mut errors = Errors::default();
-    let checked = check_object(fields, entries, mode, "", &mut errors);
-    errors.into_result()?;
-    Ok(Values(checked))
+    let mut checked = check_object(fields, entries, mode, "", &mut errors);
+    checked.retain(|name, _| !errors.is_about(name));
+    Ok((Values(checked), errors))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -38,7 +38,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, on};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
-use self::fields::{Values, decode};
+use self::fields::{Errors, Values, decode};
 use self::idempotency::{Claim, Claimed};
 use self::rate::Quota;
 use self::reply::Reply;
@@ -203,11 +203,15 @@ async fn admit(
     auth::authorise(who.caller, route.access)?;
     let query = params::decode(parts.uri.query().unwrap_or(""), route.params)?;
     let body = read_body(body).await?;
+    let (values, errors) = decode_body(route, &parts.headers, &body)?;
+    if !errors.is_empty() {
+        return Err(refusal(&state.ctx, route, &values, errors).await);
+    }
     let request = Request {
         ctx: state.ctx.clone(),
         caller: who.caller,
         query,
-        body: decode_body(route, &parts.headers, &body)?,
+        body: values,
         token: auth::token(&parts.headers)?.to_owned(),
         headers: parts.headers,
         state,
@@ -254,8 +258,27 @@ async fn identify(
     Ok(who)
 }
 
+/// What is wrong with a body, beside what its table says.
+async fn check(ctx: &Ctx, route: &Route, body: &Values, mut errors: Errors) -> Result<(), Problem> {
+    if let Some(check) = route.check {
+        check(ctx, body, &mut errors).await?;
+    }
+    errors.into_result()
+}
+
+/// As [`check`], where it is known that something is wrong.
+async fn refusal(ctx: &Ctx, route: &Route, body: &Values, errors: Errors) -> Problem {
+    let refused = caught(check(ctx, route, body, errors)).await;
+    refused.err().unwrap_or_else(|| Problem::internal("the errors of a body were lost"))
+}
+
 async fn perform(route: &'static Route, request: Request) -> Result<Reply, Problem> {
-    caught((route.handler)(request)).await
+    caught(async {
+        // Not before the claim: what was done once is answered the same, whatever is true now.
+        check(&request.ctx, route, &request.body, Errors::default()).await?;
+        (route.handler)(request).await
+    })
+    .await
 }
 
 /// As [`perform`], once for each `Idempotency-Key`.
@@ -287,11 +310,11 @@ async fn read_body(body: Body) -> Result<Bytes, Problem> {
     }
 }
 
-fn decode_body(route: &Route, headers: &HeaderMap, body: &[u8]) -> Result<Values, Problem> {
+fn decode_body(route: &Route, headers: &HeaderMap, body: &[u8]) -> Result<(Values, Errors), Problem> {
     match &route.body {
         Some(table) => decode(headers, body, table.fields, table.mode),
         // Clients that always send JSON send {} where there is nothing to say.
-        None if matches!(body, b"" | b"{}") => Ok(Values::default()),
+        None if matches!(body, b"" | b"{}") => Ok((Values::default(), Errors::default())),
         None => Err(Problem::new(Kind::MalformedBody, "This request has no body")),
     }
 }

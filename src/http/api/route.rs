@@ -8,12 +8,17 @@ use axum::http::Method;
 use futures_util::future::BoxFuture;
 
 use super::Request;
-use super::fields::{Field, Mode};
+use super::fields::{Errors, Field, Mode, Values};
 use super::reply::Reply;
+use crate::ctx::Ctx;
 use crate::http::problem::{Kind, Problem};
 
 /// What does the work.
 pub type Handler = fn(Request) -> BoxFuture<'static, Result<Reply, Problem>>;
+
+/// Adds what is wrong with a body that a table can't say, because it has to look elsewhere or at two keys. It is
+/// given the keys that are right so far: required ones may be lacking when the request is refused anyway.
+pub type Check = for<'a> fn(&'a Ctx, &'a Values, &'a mut Errors) -> BoxFuture<'a, Result<(), Problem>>;
 
 /// Who may use a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +73,7 @@ pub struct Route {
     pub access: Access,
     pub params: &'static [Field],
     pub body: Option<Body>,
+    pub check: Option<Check>,
     pub answer: Answer,
     /// Problems of its own, beside those that follow from the rest.
     pub problems: &'static [Kind],
@@ -111,6 +117,7 @@ impl Route {
             access,
             params: &[],
             body: None,
+            check: None,
             answer: Answer::Nothing,
             problems: &[],
             patience: Duration::ZERO,
@@ -156,6 +163,13 @@ impl Route {
     #[must_use]
     pub const fn changes(mut self, name: &'static str, fields: &'static [Field]) -> Route {
         self.body = Some(Body { name, fields, mode: Mode::Change });
+        self
+    }
+
+    /// What else its body must be.
+    #[must_use]
+    pub const fn checked_by(mut self, check: Check) -> Route {
+        self.check = Some(check);
         self
     }
 

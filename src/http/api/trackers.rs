@@ -6,14 +6,15 @@ use serde::Deserialize;
 
 use super::Request;
 use super::carriers::{AREA_CODE_FIELD, CARRIER_ID, number_types};
-use super::fields::{Field, Kind, Rule, Values};
+use super::fields::{Errors, Field, Kind, Rule, Values};
 use super::params::{AFTER, LIMIT};
 use super::reply::Reply;
 use super::route::{Answer, Route};
 use crate::carriers::provision::{self, NUMBERS_MAX, Numbers, Source};
-use crate::db::LockSpace;
+use crate::ctx::Ctx;
+use crate::db::{LockSpace, Tx};
 use crate::flows::RING_TIMEOUT_S_DEFAULT;
-use crate::http::problem::{Kind as ProblemKind, Problem};
+use crate::http::problem::{DESTINATION_IS_TRACKED, Kind as ProblemKind, Problem};
 use crate::kernel::id::{CarrierId, TrackerId};
 use crate::kernel::phone::{NumberType, PhoneNumber};
 use crate::trackers::{self, CAMPAIGN_SOURCES, Settings, TrackerType, TrackerView};
@@ -173,6 +174,7 @@ pub(super) const ROUTES: &[Route] = &[
         .named(TAG, "Create a tracker and get its numbers")
         .about("Numbers that were bought go back if the tracker can't be made.")
         .takes("NewTracker", NEW)
+        .checked_by(|ctx, body, errors| Box::pin(check(ctx, body, errors)))
         .takes_long(BUYING_TIME)
         .answers(Answer::Created("Tracker"))
         .or(FROM_CARRIER),
@@ -182,6 +184,7 @@ pub(super) const ROUTES: &[Route] = &[
     Route::patch("/companies/{company_id}/trackers/{tracker_id}", "update_tracker", |r| Box::pin(update(r)))
         .named(TAG, "Change a tracker's settings")
         .changes("TrackerChange", CHANGE)
+        .checked_by(|ctx, body, errors| Box::pin(check(ctx, body, errors)))
         .answers(Answer::Object("Tracker")),
     Route::delete("/companies/{company_id}/trackers/{tracker_id}", "delete_tracker", |r| Box::pin(delete(r)))
         .named(TAG, "Delete a tracker")
@@ -268,6 +271,16 @@ fn change(body: &Values, s: &mut Settings) {
     if let Some(destination) = destination(body) {
         s.destination = destination;
     }
+}
+
+/// Whether calls may go where the body says. Whoever writes the tracker asks again, in the same transaction.
+async fn check(ctx: &Ctx, body: &Values, errors: &mut Errors) -> Result<(), Problem> {
+    let Some(destination) = destination(body) else { return Ok(()) };
+    let tracked = move |tx: &mut Tx<'_>| trackers::is_in_use(tx, &destination);
+    if ctx.db.read("trackers.check_destination", tracked).await? {
+        errors.add("destination", DESTINATION_IS_TRACKED);
+    }
+    Ok(())
 }
 
 async fn list(request: Request) -> Result<Reply, Problem> {

@@ -87,6 +87,7 @@ pub(super) const ROUTES: &[Route] = &[
              with 200, events are held.",
         )
         .takes("NewWebhook", NEW)
+        .checked_by(|ctx, body, errors| Box::pin(check(ctx, body, errors)))
         .answers(Answer::Created("WebhookWithSecret")),
     Route::get("/companies/{company_id}/webhooks/{webhook_id}", "get_webhook", |r| Box::pin(get(r)))
         .named(TAG, "Get a webhook")
@@ -95,6 +96,7 @@ pub(super) const ROUTES: &[Route] = &[
         .named(TAG, "Change, pause or resume a webhook")
         .about("Resuming makes active what was verified before; a deactivated webhook has to be verified.")
         .changes("WebhookChange", CHANGE)
+        .checked_by(|ctx, body, errors| Box::pin(check(ctx, body, errors)))
         .answers(Answer::Object("Webhook")),
     Route::delete("/companies/{company_id}/webhooks/{webhook_id}", "delete_webhook", |r| Box::pin(delete(r)))
         .named(TAG, "Delete a webhook")
@@ -125,16 +127,15 @@ async fn list(request: Request) -> Result<Reply, Problem> {
 }
 
 async fn create(request: Request) -> Result<Reply, Problem> {
-    let mut errors = Errors::default();
     let settings = Settings {
-        target: target(&request, &mut errors).await.unwrap_or_default(),
+        // As typed: it is part of every body.
+        target: request.body.need("target"),
         events: subscription(&request.body).expect("the table requires the key"),
         description: request.body.need("description"),
-        headers: headers(&request.body, &mut errors).unwrap_or_default(),
+        headers: headers(&request.body).unwrap_or_default(),
         accept_any_2xx: request.body.need("accept_any_2xx"),
         rate_per_s: request.body.need("rate_per_s"),
     };
-    errors.into_result()?;
     let (scope, key) = (request.scope(), request.ctx.key.clone());
     let (reply, id) = request
         .write_with("webhooks.create", move |tx| {
@@ -165,10 +166,6 @@ async fn get(request: Request) -> Result<Reply, Problem> {
 
 async fn update(mut request: Request) -> Result<Reply, Problem> {
     let (scope, id) = (request.scope(), request.id::<WebhookId>("webhook_id")?);
-    let mut errors = Errors::default();
-    let target = target(&request, &mut errors).await;
-    let headers = headers(&request.body, &mut errors);
-    errors.into_result()?;
     let body = std::mem::take(&mut request.body);
     request
         .write("webhooks.update", move |tx| {
@@ -178,8 +175,8 @@ async fn update(mut request: Request) -> Result<Reply, Problem> {
             body.set("description", &mut settings.description);
             body.set("accept_any_2xx", &mut settings.accept_any_2xx);
             body.set("rate_per_s", &mut settings.rate_per_s);
-            settings.target = target.clone().unwrap_or(settings.target);
-            settings.headers = headers.clone().unwrap_or(settings.headers);
+            body.set("target", &mut settings.target);
+            settings.headers = headers(&body).unwrap_or(settings.headers);
             settings.events = subscription(&body).unwrap_or(settings.events);
             let mut changed = Some(present);
             if changed.as_ref().is_some_and(|webhook| webhook.settings != settings) {
@@ -230,16 +227,29 @@ async fn test(request: Request) -> Result<Reply, Problem> {
     Ok(Reply::ok(&verdict.ok_or_else(Problem::not_found)?.to_json()))
 }
 
-/// The target that the body gives, if it may be one. A name that DNS doesn't know yet may: registering
+/// Whether the target may be one, and the headers may be sent. A name that DNS doesn't know yet may: registering
 /// comes before the receiver is up often enough, and the verification asks again.
-async fn target(request: &Request, errors: &mut Errors) -> Option<String> {
-    let given: String = request.body.get("target")?;
-    match request.ctx.to_webhooks.check_target_resolved(&given, DNS_TIMEOUT).await {
-        Ok(_) | Err(TargetError::Unresolved(_)) => {}
-        Err(error) => errors.add("target", error.to_string()),
+async fn check(ctx: &Ctx, body: &Values, errors: &mut Errors) -> Result<(), Problem> {
+    if let Some(target) = body.get::<String>("target") {
+        match ctx.to_webhooks.check_target_resolved(&target, DNS_TIMEOUT).await {
+            Ok(_) | Err(TargetError::Unresolved(_)) => {}
+            Err(error) => errors.add("target", error.to_string()),
+        }
     }
-    // As typed: it is part of every body.
-    Some(given)
+    for (name, value) in headers(body).unwrap_or_default() {
+        let field = format!("headers.{name}");
+        match HeaderName::try_from(name) {
+            Err(_) => errors.add(&field, "is not a header's name"),
+            Ok(name) if !is_settable_header(&name) => {
+                errors.add(&field, "is set by us: it says how the request is framed or signed");
+            }
+            Ok(_) if HeaderValue::try_from(value).is_err() => {
+                errors.add(&field, "must not contain control characters");
+            }
+            Ok(_) => {}
+        }
+    }
+    Ok(())
 }
 
 fn subscription(body: &Values) -> Option<Subscription> {
@@ -253,20 +263,7 @@ fn subscription(body: &Values) -> Option<Subscription> {
 }
 
 /// The headers that the body gives, in the order of their names.
-fn headers(body: &Values, errors: &mut Errors) -> Option<Vec<(String, String)>> {
+fn headers(body: &Values) -> Option<Vec<(String, String)>> {
     let given: BTreeMap<String, String> = body.get("headers")?;
-    for (name, value) in &given {
-        let field = format!("headers.{name}");
-        match HeaderName::try_from(name) {
-            Err(_) => errors.add(&field, "is not a header's name"),
-            Ok(name) if !is_settable_header(&name) => {
-                errors.add(&field, "is set by us: it says how the request is framed or signed");
-            }
-            Ok(_) if HeaderValue::try_from(value).is_err() => {
-                errors.add(&field, "must not contain control characters");
-            }
-            Ok(_) => {}
-        }
-    }
     Some(given.into_iter().collect())
 }

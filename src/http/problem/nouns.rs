@@ -8,6 +8,9 @@ use crate::carriers::provision;
 use crate::db;
 use crate::{messages, trackers};
 
+/// What is told of a destination that calls can't go to, wherever it is found out.
+pub const DESTINATION_IS_TRACKED: &str = "is a tracking number: calls would go round";
+
 impl From<trackers::Error> for Problem {
     fn from(error: trackers::Error) -> Problem {
         use trackers::Error;
@@ -15,9 +18,7 @@ impl From<trackers::Error> for Problem {
         match error {
             Error::NumberInUse(_) | Error::BeingReleased(_) => Problem::new(Kind::Conflict, text),
             Error::NumberIsDestination(_) => Problem::field("numbers", text),
-            Error::DestinationIsTracked => {
-                Problem::field("destination", "is a tracking number: calls would go round")
-            }
+            Error::DestinationIsTracked => Problem::field("destination", DESTINATION_IS_TRACKED),
             Error::Db(error) => error.into(),
         }
     }

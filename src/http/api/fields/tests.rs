@@ -32,9 +32,14 @@ const TABLE: &[Field] = &[
 ];
 static TAGS: Kind = Kind::List { of: &Kind::Choice(|| vec!["a", "b"]), min: 1, max: 2 };
 
+fn valid(headers: &HeaderMap, body: &[u8], mode: Mode) -> Result<Values, Problem> {
+    let (values, errors) = decode(headers, body, TABLE, mode)?;
+    errors.into_result().map(|()| values)
+}
+
 fn errors(body: &str, mode: Mode) -> Vec<String> {
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
-    let Err(problem) = decode(&headers, body.as_bytes(), TABLE, mode) else { return Vec::new() };
+    let Err(problem) = valid(&headers, body.as_bytes(), mode) else { return Vec::new() };
     let (_, _, body) = problem.into_parts();
     let Some(errors) = body["errors"].as_array() else {
         return vec![body["detail"].as_str().unwrap_or_default().to_owned()];
@@ -92,10 +97,10 @@ fn odd_bodies_are_refused_with_their_reason() {
 fn a_change_needs_nothing_and_a_new_object_gets_defaults() {
     let headers =
         HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=UTF-8"))]);
-    let changed = decode(&headers, br#"{"value":null}"#, TABLE, Mode::Change).expect("it is valid");
+    let changed = valid(&headers, br#"{"value":null}"#, Mode::Change).expect("it is valid");
     assert_eq!(changed.get::<bool>("on"), None);
     assert_eq!(changed.get::<Option<f64>>("value"), Some(None));
-    let new = decode(&headers, r#"{"name":"ééééé"}"#.as_bytes(), TABLE, Mode::New).expect("it is valid");
+    let new = valid(&headers, r#"{"name":"ééééé"}"#.as_bytes(), Mode::New).expect("it is valid");
     assert!(new.need::<bool>("on"));
     assert_eq!(new.need::<String>("name"), "ééééé");
     assert_eq!(new.get::<Option<f64>>("value"), None);
@@ -105,7 +110,16 @@ fn a_change_needs_nothing_and_a_new_object_gets_defaults() {
 fn only_json_is_read() {
     for media in ["", "text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin1"] {
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(media))]);
-        let problem = decode(&headers, b"{}", TABLE, Mode::Change).expect_err(media);
+        let problem = valid(&headers, b"{}", Mode::Change).expect_err(media);
         assert_eq!(problem.kind(), ProblemKind::UnsupportedMediaType, "{media}");
     }
+}
+
+#[test]
+fn what_is_wrong_is_not_among_the_values() {
+    let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+    let body = br#"{"name":"","on":true,"tags":["a","a"],"inner":{"y":1}}"#;
+    let (values, errors) = decode(&headers, body, TABLE, Mode::Change).expect("it is an object");
+    assert_eq!(values.0.keys().collect::<Vec<_>>(), ["on"]);
+    assert!(errors.is_about("tags") && errors.is_about("inner") && !errors.is_about("tag"));
 }
