@@ -2,6 +2,7 @@
 //! Knows every part and decides nothing about calls or webhooks.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -82,6 +83,8 @@ pub async fn start(config: Config, outside: Outside) -> anyhow::Result<App> {
         }
     });
     let server = tokio::spawn(serve(listener, router, stopped));
+    let (version, engine) = (env!("CARGO_PKG_VERSION"), ctx.db.engine_name());
+    tracing::info!(version, %address, database = engine, "started");
     Ok(App { address, ctx, stop, server, background })
 }
 
@@ -95,6 +98,7 @@ impl App {
     pub async fn stop(self) {
         let App { ctx, stop, server, background, .. } = self;
         stop.send_replace(true);
+        tracing::info!("stopping: what is in flight may finish");
         let deadline = tokio::time::Instant::now() + GRACE;
         for mut task in [server, background] {
             if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
@@ -104,6 +108,7 @@ impl App {
         }
         // The last handle closes the database, which waits for its threads.
         let _ = tokio::task::spawn_blocking(move || drop(ctx)).await;
+        tracing::info!("stopped");
     }
 }
 
@@ -113,7 +118,11 @@ struct Opened {
 }
 
 async fn open(config: &Config, outside: &Outside) -> anyhow::Result<Opened> {
-    std::fs::create_dir_all(&config.data)
+    // Callers' numbers and voices lie here: for nobody else on the machine.
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&config.data)
         .with_context(|| format!("making the data folder {}", config.data.display()))?;
     let location = location(config);
     let (clock, seed) = (outside.clock.clone(), outside.seed.clone());

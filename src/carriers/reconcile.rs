@@ -77,11 +77,20 @@ async fn ask_about_call(ctx: &Ctx, client: Option<&Client>, question: Question) 
         ctx.db.write("calls.checked", move |tx| reconcile::checked(tx, call)).await?;
         return Ok(true);
     };
-    tracing::info!(call.id = %call, "a call's end was learnt by asking");
     let told = match client {
-        Some(client) => client.recordings_of(&question.carrier_call_id).await.unwrap_or_default(),
-        None => Vec::new(),
+        Some(client) => client.recordings_of(&question.carrier_call_id).await,
+        None => Ok(Vec::new()),
     };
+    let told = match told {
+        // Without its recordings a call with a voicemail would be finished as a missed one: asked again later.
+        Err(error) if error.is_temporary() => {
+            unanswered(&question, &error);
+            ctx.db.write("calls.checked", move |tx| reconcile::checked(tx, call)).await?;
+            return Ok(false);
+        }
+        told => told.unwrap_or_default(),
+    };
+    tracing::info!(call.id = %call, "a call's end was learnt by asking");
     let links = Links::of(ctx);
     let taking_in = ctx.db.write("calls.reconcile", move |tx| {
         // The recordings first: a voicemail's length belongs to what the call was.

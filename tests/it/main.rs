@@ -29,6 +29,7 @@ mod messages;
 mod outbound;
 mod program;
 mod provision;
+mod reconcile;
 mod recordings;
 mod ui_login;
 mod ui_pages;
