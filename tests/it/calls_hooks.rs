@@ -442,3 +442,16 @@ async fn a_recording_that_was_never_told_of_is_asked_for() {
     reconcile::run_once(&line.app.ctx).await.unwrap();
     assert_eq!(line.rest.asked().len(), 1, "the carrier has said that there is none");
 }
+
+#[tokio::test]
+async fn a_text_that_cannot_be_stored_is_an_error_at_the_carrier() {
+    let line = Line::start().await;
+    let form = [("MessageSid", "SM1"), ("From", CALLER), ("To", NUMBER), ("Body", "Hi"), ("NumMedia", "0")];
+    line.execute("alter table messages rename to messages_gone").await;
+    line.post("message", &form).await.expect(503);
+    line.execute("alter table messages_gone rename to messages").await;
+    assert_eq!(line.event_types().await, Vec::<String>::new());
+    // Sent again, by its operator or by a carrier that does so, it isn't lost.
+    assert_eq!(line.post("message", &form).await.expect(200).text, "<Response/>");
+    assert_eq!(line.event_types().await, ["message.received"]);
+}
