@@ -455,3 +455,49 @@ async fn a_text_that_cannot_be_stored_is_an_error_at_the_carrier() {
     assert_eq!(line.post("message", &form).await.expect(200).text, "<Response/>");
     assert_eq!(line.event_types().await, ["message.received"]);
 }
+
+/// What SignalWire says of a recording: not which verb made it.
+const ANONYMOUS_RECORDING: &str =
+    r#"{"recordings":[{"sid":"RE1","status":"completed","duration":"14","channels":1}]}"#;
+
+#[tokio::test]
+async fn a_voicemail_that_is_found_by_asking_is_kept_whoever_the_carrier_is() {
+    for ended in [false, true] {
+        let line = Line::with(|settings| settings.transcription_enabled = false).await;
+        let voice = line.voice("CA1", CALLER).await;
+        let record = line.tell(&voice.url("action"), "CA1", &[("DialCallStatus", "no-answer")]).await;
+        if ended {
+            line.tell(&record.url("action"), "CA1", &[("RecordingDuration", "14")]).await.expect(200);
+            line.end("CA1", "40").await;
+        }
+        line.app.advance(Duration::from_secs(301));
+        line.rest.answer("GET Calls/CA1.json", 200, r#"{"status":"completed","duration":"40"}"#);
+        line.rest.answer("GET Calls/CA1/Recordings.json", 200, ANONYMOUS_RECORDING);
+        line.rest.answer("GET Recordings/RE1.wav", 200, WAV);
+        reconcile::run_once(&line.app.ctx).await.unwrap();
+        line.app.advance(Duration::from_secs(10));
+        line.work().await;
+        let events = line.events().await;
+        assert_eq!(text(&Line::only(&events, "call.finished"), "status"), "voicemail", "ended: {ended}");
+        let voicemail = Line::only(&events, "voicemail.received");
+        let audio = reqwest::get(text(&voicemail, "recording")).await.unwrap();
+        assert_eq!(audio.bytes().await.unwrap(), WAV, "ended: {ended}");
+    }
+}
+
+#[tokio::test]
+async fn a_recording_is_only_discarded_if_it_is_certain_that_nobody_spoke() {
+    let line = Line::start().await;
+    let voice = line.voice("CA1", CALLER).await;
+    // Somebody picked up; the carrier doesn't say whether the two were connected.
+    line.leg(&voice.url("statusCallback"), "CA1", "in-progress").await;
+    line.tell(&voice.url("action"), "CA1", &[("DialCallStatus", "no-answer")]).await;
+    line.rest.answer("GET Recordings/RE1.mp3", 200, MP3);
+    line.recorded(&voice.url("recordingStatusCallback"), "CA1", "RE1", "30").await;
+    line.end("CA1", "40").await;
+    line.app.advance(Duration::from_secs(10));
+    line.work().await;
+    let available = Line::only(&line.events().await, "call.recording.available");
+    let audio = reqwest::get(text(&available, "recording")).await.unwrap();
+    assert_eq!(audio.bytes().await.unwrap(), MP3);
+}

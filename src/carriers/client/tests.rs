@@ -307,9 +307,9 @@ async fn a_call_and_its_recordings_can_be_asked_for_when_callbacks_were_lost() {
     };
     let told: Vec<_> = found.iter().map(|update| (update.kind, update.outcome.clone())).collect();
     let expected = [
-        (RecordingKind::Call, audio("RE1", 186, 2)),
-        (RecordingKind::Voicemail, audio("RE2", 17, 1)),
-        (RecordingKind::Call, Outcome::Absent),
+        (Some(RecordingKind::Call), audio("RE1", 186, 2)),
+        (Some(RecordingKind::Voicemail), audio("RE2", 17, 1)),
+        (None, Outcome::Absent),
     ];
     assert_eq!(told, expected);
     let base = "GET /2010-04-01/Accounts/AC1/Calls/CA1";

@@ -159,7 +159,7 @@ fn recordings_are_of_the_call_unless_the_verb_or_our_query_says_voicemail() {
     let update = |query: &str, form: &str| {
         let form = Form::parse(format!("CallSid=CA1&RecordingSid=RE1&{form}").as_bytes()).unwrap();
         match decode(Hook::Recording, HookQuery::parse(query), &form) {
-            Ok(Told::Recording(update)) => (update.kind, update.outcome),
+            Ok(Told::Recording(update)) => (update.kind.unwrap(), update.outcome),
             other => panic!("{other:?}"),
         }
     };
