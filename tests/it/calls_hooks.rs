@@ -501,3 +501,12 @@ async fn a_recording_is_only_discarded_if_it_is_certain_that_nobody_spoke() {
     let audio = reqwest::get(text(&available, "recording")).await.unwrap();
     assert_eq!(audio.bytes().await.unwrap(), MP3);
 }
+
+#[tokio::test]
+async fn keys_that_nobody_asked_for_lead_nowhere() {
+    let line = Line::start().await;
+    line.voice("CA1", CALLER).await;
+    assert_eq!(line.tell("gather", "CA1", &[("Digits", "1")]).await.expect(200).text, "<Response/>");
+    assert_eq!(line.leg("gather", "CA1", "in-progress").await.expect(200).text, "<Response/>");
+    assert_eq!(line.event_types().await, ["call.received"]);
+}

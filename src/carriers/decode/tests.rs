@@ -70,7 +70,7 @@ fn a_call_without_identity_is_refused() {
     assert_eq!(told(Hook::Voice, "CallSid=CA1"), Err(BadForm::Missing("To")));
     assert_eq!(told(Hook::Voice, "CallSid=../x&To=1"), Err(BadForm::BadId("CallSid")));
     assert_eq!(told(Hook::Voice, "CallSid=CA1&Direction=outbound-api"), Ok(Told::Nothing));
-    for hook in [Hook::Whisper, Hook::Gather, Hook::LegStatus] {
+    for hook in [Hook::Whisper, Hook::LegStatus] {
         assert_eq!(
             told(hook, "CallSid=CA2&CallStatus=ringing"),
             Err(BadForm::Missing("ParentCallSid")),
