@@ -126,7 +126,6 @@ fn number() -> PhoneNumber {
 fn hooks() -> NumberHooks {
     NumberHooks {
         voice_url: "https://h/voice".to_owned(),
-        voice_fallback_url: None,
         status_callback: "https://h/call-status".to_owned(),
         sms_url: "https://h/message".to_owned(),
     }
@@ -205,7 +204,7 @@ async fn a_number_is_bought_with_its_hooks() {
     assert_eq!(
         carrier.bodies()[0],
         "PhoneNumber=%2B12705550101&FriendlyName=Spring+%26+Summer&VoiceUrl=https%3A%2F%2Fh%2Fvoice&VoiceMethod=POST\
-         &VoiceFallbackUrl=&VoiceFallbackMethod=POST&StatusCallback=https%3A%2F%2Fh%2Fcall-status\
+         &StatusCallback=https%3A%2F%2Fh%2Fcall-status\
          &StatusCallbackMethod=POST&SmsUrl=https%3A%2F%2Fh%2Fmessage&SmsMethod=POST"
     );
 }
