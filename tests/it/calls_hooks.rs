@@ -510,3 +510,37 @@ async fn keys_that_nobody_asked_for_lead_nowhere() {
     assert_eq!(line.leg("gather", "CA1", "in-progress").await.expect(200).text, "<Response/>");
     assert_eq!(line.event_types().await, ["call.received"]);
 }
+
+/// Posts the nth of a call's requests and a text, always the very same bytes with the very same signature.
+async fn request(line: &Line, nth: usize) {
+    let bridged = [("DialCallStatus", "completed"), ("DialBridged", "true"), ("DialCallDuration", "80")];
+    let text = [("MessageSid", "SM1"), ("From", CALLER), ("To", NUMBER), ("Body", "Hi"), ("NumMedia", "0")];
+    let reply = match nth {
+        0 => line.voice("CA1", CALLER).await,
+        1 => line.tell("dial?call=1", "CA1", &bridged).await,
+        2 => line.end("CA1", "90").await,
+        3 => line.recorded("recording?call=1", "CA1", "RE1", "80").await,
+        _ => line.post("message", &text).await,
+    };
+    assert!((200..300).contains(&reply.status), "{nth}: {}", reply.status);
+}
+
+#[tokio::test]
+async fn requests_that_are_replayed_or_swapped_make_no_second_event() {
+    let once = ["call.finished", "call.received", "call.recording.available", "message.received"];
+    for order in [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [2, 0, 4, 1, 3]] {
+        let line = Line::start().await;
+        line.rest.answer("GET Recordings/RE1.mp3", 200, MP3);
+        for nth in order.into_iter().flat_map(|nth| [nth, nth]) {
+            request(&line, nth).await;
+        }
+        // A recording of a call that isn't known yet is told of once more, as everything else.
+        for nth in order.into_iter().rev().chain(order) {
+            request(&line, nth).await;
+            line.work().await;
+        }
+        let mut types = line.event_types().await;
+        types.sort();
+        assert_eq!(types, once, "{order:?}");
+    }
+}
