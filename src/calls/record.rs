@@ -111,7 +111,8 @@ pub fn record_recording(
         return Ok(None);
     };
     let scope = Scope::of(call.company_id);
-    let Some(recording) = recordings::record(tx, scope, via.carrier, call.id, update)? else {
+    let likely = state::recorded_kind(&call.facts);
+    let Some(recording) = recordings::record(tx, scope, via.carrier, call.id, update, likely)? else {
         return Ok(None);
     };
     match recording.kind {

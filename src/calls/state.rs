@@ -12,11 +12,13 @@
 //! - If the caller hangs up while it rings, the Dial's end comes as "canceled" or not at all, and the leg to
 //!   the destination ends as "canceled" or "no-answer".
 //! - Twilio says whether the two were connected (`DialBridged`), SignalWire doesn't. There a destination that
-//!   picked up counts as connected, also if it hung up in its whisper.
+//!   picked up counts as connected, also if it hung up in its whisper. Nor does it say of a recording that is
+//!   found by asking which verb made it ([`recorded_kind`]).
 
 use std::time::Duration;
 
 use super::update::{DialEnd, DialOutcome, End, Fact, LegState};
+use crate::recordings::update::Kind;
 
 /// How long news that came late are waited for after a call's end. Callbacks of one call are sent at the same
 /// time and arrive within a second or two of each other; this is for the slow ones.
@@ -250,9 +252,21 @@ pub fn was_answered(facts: &Facts) -> bool {
     }
 }
 
-/// Whether it is known that nobody was connected, so that a recording of the Dial holds a whisper at most.
+/// Whether it is certain that nobody was connected, so that a recording of the Dial holds a whisper at most. In
+/// doubt it isn't: what is discarded can't be had again.
 pub fn was_not_bridged(facts: &Facts) -> bool {
-    facts.dial.is_some() && !was_answered(facts)
+    match &facts.dial {
+        Some(DialEnd { bridged: Some(bridged), .. }) => !*bridged,
+        Some(dial) => is_unreached(dial) && !facts.leg_answered && !facts.whisper_started,
+        None => false,
+    }
+}
+
+/// What was recorded, where the carrier doesn't say which verb did it: the voicemail, if the caller was not
+/// connected and could leave one.
+pub fn recorded_kind(facts: &Facts) -> Kind {
+    let offered = facts.voicemail_s.is_some() || facts.dial.as_ref().is_some_and(is_unreached);
+    if offered && !was_answered(facts) { Kind::Voicemail } else { Kind::Call }
 }
 
 /// Whether what the caller shall hear after the forwarding is a voicemail's greeting: nobody was connected,
@@ -260,12 +274,17 @@ pub fn was_not_bridged(facts: &Facts) -> bool {
 /// a conversation.
 pub fn may_leave_voicemail(facts: &Facts) -> bool {
     let Some(dial) = &facts.dial else { return false };
-    let unreached = match (dial.outcome, dial.bridged) {
+    is_unreached(dial) && facts.end.is_none()
+}
+
+/// Whether the forwarding ended with nobody connected and the caller still there, by what it says itself.
+fn is_unreached(dial: &DialEnd) -> bool {
+    match (dial.outcome, dial.bridged) {
+        (DialOutcome::Canceled, _) => false,
         (_, Some(bridged)) => !bridged,
-        (DialOutcome::Completed | DialOutcome::Canceled, None) => false,
+        (DialOutcome::Completed, None) => false,
         (DialOutcome::Busy | DialOutcome::NoAnswer | DialOutcome::Failed, None) => true,
-    };
-    unreached && dial.outcome != DialOutcome::Canceled && facts.end.is_none()
+    }
 }
 
 /// Whether the final status can be told: the call ended, and no news that may still be under way could change

@@ -44,7 +44,7 @@ pub fn decode(hook: Hook, query: HookQuery, form: &Form) -> Result<Told, BadForm
         Hook::Voice => calls::voice(form),
         Hook::Dial => calls::dial(form).map(Told::Call),
         Hook::Whisper => calls::whisper(form).map(Told::Call),
-        Hook::Gather => calls::leg_call_id(form).map(|_| Told::Nothing),
+        Hook::Gather => Ok(Told::Nothing),
         Hook::Record => calls::record(form).map(Told::Call),
         Hook::CallStatus => calls::call_status(form),
         Hook::LegStatus => calls::leg_status(form),

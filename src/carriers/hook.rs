@@ -1,8 +1,9 @@
 //! The URLs that a carrier calls: which there are, how they are written into plans and numbers, and how
 //! they are read when they are called. `http::carrier` serves them.
 //!
-//! URLs are absolute, because carriers resolve relative ones against different documents; and they carry
-//! the call's id, because the callbacks of the destination's leg name that leg first.
+//! URLs are absolute, because carriers resolve relative ones against different documents. They carry the call's
+//! id for people who read a carrier's log; nothing is decided by it, since which call it is stands in the form,
+//! and the carrier's signature covers both.
 
 use url::Url;
 
@@ -17,7 +18,8 @@ pub enum Hook {
     Dial,
     /// The destination picked up; the answer is what it hears first.
     Whisper,
-    /// Someone pressed keys; the answer says what follows.
+    /// Someone pressed keys. No plan of ours asks for any, so no carrier has a reason to call it; one that does
+    /// is answered with empty TwiML, and nothing is taken in.
     Gather,
     /// The caller ended a voicemail; the answer says what follows.
     Record,
@@ -128,8 +130,7 @@ impl HookUrls {
 /// What a hook's query says; we wrote it ourselves, and the carrier's signature covers it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HookQuery {
-    /// Our id of the call. The carrier's id in the form must be that call's too.
-    pub call: Option<CallId>,
+    /// The recording is a voicemail's.
     pub voicemail: bool,
 }
 
@@ -138,10 +139,8 @@ impl HookQuery {
     pub fn parse(raw: &str) -> HookQuery {
         let mut query = HookQuery::default();
         for (name, value) in form_urlencoded::parse(raw.as_bytes()) {
-            match name.as_ref() {
-                "call" => query.call = value.parse().ok().map(CallId),
-                "kind" => query.voicemail = value == "voicemail",
-                _ => {}
+            if name == "kind" {
+                query.voicemail = value == "voicemail";
             }
         }
         query
@@ -187,9 +186,8 @@ mod tests {
     fn a_query_round_trips_and_a_strangers_is_ignored() {
         let urls = HookUrls::new(&Url::parse("https://h").unwrap(), "t", Some(CallId(5)));
         let url = Url::parse(&urls.voicemail_recording()).unwrap();
-        let query = HookQuery { call: Some(CallId(5)), voicemail: true };
-        assert_eq!(HookQuery::parse(url.query().unwrap()), query);
-        for raw in ["", "x=1", "call=", "call=x", "kind=call", "&&=%FF"] {
+        assert_eq!(HookQuery::parse(url.query().unwrap()), HookQuery { voicemail: true });
+        for raw in ["", "x=1", "call=5", "kind=call", "&&=%FF"] {
             assert_eq!(HookQuery::parse(raw), HookQuery::default(), "{raw}");
         }
     }

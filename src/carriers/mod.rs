@@ -12,7 +12,7 @@
 //! | signed with | the auth token | a signing key, not the API token | [`Account::auth_tokens`] |
 //! | in the header | `X-Twilio-Signature` | `X-SignalWire-Signature` | [`Kind::signature_headers`] |
 //! | caller's place, name, attestation | sent | not sent | [`decode`]: "" and none |
-//! | which verb recorded | sent | not documented | [`hook::HookQuery::voicemail`] |
+//! | which verb recorded | sent | not documented | [`hook::HookQuery::voicemail`]; asked for: None |
 //! | `DialBridged` | sent | not documented | [`decode`]: None |
 //! | audio needs credentials | yes | no | [`client`]: sent to the account's own hosts only |
 //! | a message's files | on the API's host | behind a redirect to a file host | [`client`] follows one |

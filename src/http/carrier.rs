@@ -5,7 +5,8 @@
 //! - Who forges a request learns nothing from the answer; a genuine one about something that we don't know is
 //!   answered as if we did, since carriers can't do anything about it.
 //! - A caller waits for the answer. If the database doesn't come back in time, the call is connected from
-//!   memory; what its later callbacks tell is taken in late, arrival included.
+//!   memory; what its later callbacks tell is taken in late, arrival included. A text that can't be stored is
+//!   refused: answered, it would be lost; refused, it is an error at the carrier, which its operator sees.
 //! - A replayed request is the same news a second time, which changes nothing.
 
 use std::sync::Arc;
@@ -134,8 +135,8 @@ async fn take_in_and_reply(
     let genuine = check(ctx, &account, hook, &path_and_query, &headers, &body)?;
     let fallback = match &genuine.told {
         Told::Call(update) => fallback(state, &account, hook, update),
-        _ if hook.wants_twiml() => Some(Reply::Nothing),
-        _ => None,
+        Told::Nothing => Some(Reply::Nothing),
+        Told::Recording(_) | Told::Transcription(_) | Told::Message(_) | Told::MessageStatus(_) => None,
     };
     let taken_in = tokio::time::timeout(DB_TIME_MAX, take_in(ctx, &account, genuine)).await;
     let error = match taken_in {

@@ -137,7 +137,8 @@ fn parse_kind(text: &str) -> Option<Kind> {
 
 /// Takes in what a carrier told of a call's recording. None while there is nothing to know yet.
 ///
-/// The caller holds the call's lock, so that two callbacks of one recording come one after the other.
+/// The caller holds the call's lock, so that two callbacks of one recording come one after the other. `likely`
+/// is the kind of one that neither this update nor an earlier one names.
 ///
 /// # Errors
 /// The database's.
@@ -147,6 +148,7 @@ pub fn record(
     carrier: CarrierId,
     call: CallId,
     update: &Update,
+    likely: Kind,
 ) -> db::Result<Option<Recording>> {
     let audio = match &update.outcome {
         Outcome::InProgress => return Ok(None),
@@ -158,7 +160,8 @@ pub fn record(
         Outcome::Absent => State::Absent,
         Outcome::Failed => State::Failed,
     };
-    let recording = ensure(tx, scope, carrier, call, &update.carrier_recording_id, update.kind)?;
+    let kind = update.kind.unwrap_or(likely);
+    let recording = ensure(tx, scope, carrier, call, &update.carrier_recording_id, kind)?;
     // What was decided once stands: a repeated callback changes nothing.
     if recording.is_told() {
         return Ok(Some(recording));
@@ -171,7 +174,7 @@ pub fn record(
                      fetch_due_at = ? where id = ? returning ";
     tx.one(
         sql(format!("{statement}{COLUMNS}"))
-            .bind(kind_word(update.kind))
+            .bind(kind_word(update.kind.unwrap_or(recording.kind)))
             .bind(state.as_str())
             .bind(audio.map_or("", |audio| audio.media_url.as_str()))
             .bind(audio.map_or(0, |audio| i64::from(audio.duration_s)))

@@ -7,7 +7,8 @@ pub struct Update {
     /// The carrier's id of the caller's leg, also where the destination's leg was recorded.
     pub carrier_call_id: String,
     pub carrier_recording_id: String,
-    pub kind: Kind,
+    /// None if the carrier doesn't say, as when it was asked and names no verb.
+    pub kind: Option<Kind>,
     pub outcome: Outcome,
 }
 

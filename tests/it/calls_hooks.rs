@@ -442,3 +442,105 @@ async fn a_recording_that_was_never_told_of_is_asked_for() {
     reconcile::run_once(&line.app.ctx).await.unwrap();
     assert_eq!(line.rest.asked().len(), 1, "the carrier has said that there is none");
 }
+
+#[tokio::test]
+async fn a_text_that_cannot_be_stored_is_an_error_at_the_carrier() {
+    let line = Line::start().await;
+    let form = [("MessageSid", "SM1"), ("From", CALLER), ("To", NUMBER), ("Body", "Hi"), ("NumMedia", "0")];
+    line.execute("alter table messages rename to messages_gone").await;
+    line.post("message", &form).await.expect(503);
+    line.execute("alter table messages_gone rename to messages").await;
+    assert_eq!(line.event_types().await, Vec::<String>::new());
+    // Sent again, by its operator or by a carrier that does so, it isn't lost.
+    assert_eq!(line.post("message", &form).await.expect(200).text, "<Response/>");
+    assert_eq!(line.event_types().await, ["message.received"]);
+}
+
+/// What SignalWire says of a recording: not which verb made it.
+const ANONYMOUS_RECORDING: &str =
+    r#"{"recordings":[{"sid":"RE1","status":"completed","duration":"14","channels":1}]}"#;
+
+#[tokio::test]
+async fn a_voicemail_that_is_found_by_asking_is_kept_whoever_the_carrier_is() {
+    for ended in [false, true] {
+        let line = Line::with(|settings| settings.transcription_enabled = false).await;
+        let voice = line.voice("CA1", CALLER).await;
+        let record = line.tell(&voice.url("action"), "CA1", &[("DialCallStatus", "no-answer")]).await;
+        if ended {
+            line.tell(&record.url("action"), "CA1", &[("RecordingDuration", "14")]).await.expect(200);
+            line.end("CA1", "40").await;
+        }
+        line.app.advance(Duration::from_secs(301));
+        line.rest.answer("GET Calls/CA1.json", 200, r#"{"status":"completed","duration":"40"}"#);
+        line.rest.answer("GET Calls/CA1/Recordings.json", 200, ANONYMOUS_RECORDING);
+        line.rest.answer("GET Recordings/RE1.wav", 200, WAV);
+        reconcile::run_once(&line.app.ctx).await.unwrap();
+        line.app.advance(Duration::from_secs(10));
+        line.work().await;
+        let events = line.events().await;
+        assert_eq!(text(&Line::only(&events, "call.finished"), "status"), "voicemail", "ended: {ended}");
+        let voicemail = Line::only(&events, "voicemail.received");
+        let audio = reqwest::get(text(&voicemail, "recording")).await.unwrap();
+        assert_eq!(audio.bytes().await.unwrap(), WAV, "ended: {ended}");
+    }
+}
+
+#[tokio::test]
+async fn a_recording_is_only_discarded_if_it_is_certain_that_nobody_spoke() {
+    let line = Line::start().await;
+    let voice = line.voice("CA1", CALLER).await;
+    // Somebody picked up; the carrier doesn't say whether the two were connected.
+    line.leg(&voice.url("statusCallback"), "CA1", "in-progress").await;
+    line.tell(&voice.url("action"), "CA1", &[("DialCallStatus", "no-answer")]).await;
+    line.rest.answer("GET Recordings/RE1.mp3", 200, MP3);
+    line.recorded(&voice.url("recordingStatusCallback"), "CA1", "RE1", "30").await;
+    line.end("CA1", "40").await;
+    line.app.advance(Duration::from_secs(10));
+    line.work().await;
+    let available = Line::only(&line.events().await, "call.recording.available");
+    let audio = reqwest::get(text(&available, "recording")).await.unwrap();
+    assert_eq!(audio.bytes().await.unwrap(), MP3);
+}
+
+#[tokio::test]
+async fn keys_that_nobody_asked_for_lead_nowhere() {
+    let line = Line::start().await;
+    line.voice("CA1", CALLER).await;
+    assert_eq!(line.tell("gather", "CA1", &[("Digits", "1")]).await.expect(200).text, "<Response/>");
+    assert_eq!(line.leg("gather", "CA1", "in-progress").await.expect(200).text, "<Response/>");
+    assert_eq!(line.event_types().await, ["call.received"]);
+}
+
+/// Posts the nth of a call's requests and a text, always the very same bytes with the very same signature.
+async fn request(line: &Line, nth: usize) {
+    let bridged = [("DialCallStatus", "completed"), ("DialBridged", "true"), ("DialCallDuration", "80")];
+    let text = [("MessageSid", "SM1"), ("From", CALLER), ("To", NUMBER), ("Body", "Hi"), ("NumMedia", "0")];
+    let reply = match nth {
+        0 => line.voice("CA1", CALLER).await,
+        1 => line.tell("dial?call=1", "CA1", &bridged).await,
+        2 => line.end("CA1", "90").await,
+        3 => line.recorded("recording?call=1", "CA1", "RE1", "80").await,
+        _ => line.post("message", &text).await,
+    };
+    assert!((200..300).contains(&reply.status), "{nth}: {}", reply.status);
+}
+
+#[tokio::test]
+async fn requests_that_are_replayed_or_swapped_make_no_second_event() {
+    let once = ["call.finished", "call.received", "call.recording.available", "message.received"];
+    for order in [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [2, 0, 4, 1, 3]] {
+        let line = Line::start().await;
+        line.rest.answer("GET Recordings/RE1.mp3", 200, MP3);
+        for nth in order.into_iter().flat_map(|nth| [nth, nth]) {
+            request(&line, nth).await;
+        }
+        // A recording of a call that isn't known yet is told of once more, as everything else.
+        for nth in order.into_iter().rev().chain(order) {
+            request(&line, nth).await;
+            line.work().await;
+        }
+        let mut types = line.event_types().await;
+        types.sort();
+        assert_eq!(types, once, "{order:?}");
+    }
+}

@@ -107,6 +107,7 @@ async fn tell(line: &Line, call: &str, news: &News) -> Option<Recorded> {
             let media_url = line.recording_url(call);
             let outcome = Outcome::Completed(Audio { duration_s, media_url, channels: 2 });
             let carrier_recording_id = format!("RE{call}");
+            let kind = Some(kind);
             let update = recordings::update::Update { carrier_call_id, carrier_recording_id, kind, outcome };
             line.app.write(move |tx| calls::record_recording(tx, via, &links, &update).map(drop)).await;
             None

@@ -235,7 +235,7 @@ async fn an_answered_call_is_told_from_ringing_to_its_recording() {
     let Some(Fact::Ended(end)) = facts.last().cloned() else { panic!("{facts:?}") };
     assert_eq!(world.client.call(&sid).await.unwrap().unwrap().ended, Some(end));
     let told = world.recordings();
-    let expected = (RecordingKind::Call, 1, sid.as_str());
+    let expected = (Some(RecordingKind::Call), 1, sid.as_str());
     assert_eq!((told[0].kind, told.len(), told[0].carrier_call_id.as_str()), expected);
     assert!(
         matches!(&told[0].outcome, Outcome::Completed(Audio { channels: 2, duration_s: 12.., .. })),
@@ -263,7 +263,7 @@ async fn a_call_that_rings_out_leaves_a_voicemail() {
         assert!(facts.iter().any(|fact| matches!(fact, Fact::VoicemailEnded { .. })), "{facts:?}");
         let told = world.recordings();
         let voicemail = told.iter().find(|update| matches!(update.outcome, Outcome::Completed(_))).unwrap();
-        assert_eq!(voicemail.kind, RecordingKind::Voicemail);
+        assert_eq!(voicemail.kind, Some(RecordingKind::Voicemail));
         assert!(fetched(&world.client, voicemail, Prefer::Wav).await.starts_with(b"RIFF"));
         assert!(!fetched(&world.client, voicemail, Prefer::DualMp3).await.is_empty(), "one channel will do");
         let transcription =

@@ -277,6 +277,62 @@ fn a_message_is_asked_for_only_if_nobody_was_reached() {
     assert!(!may_leave_voicemail(&apply(&gone, &dial(NoAnswer, None, None))), "the caller has left");
 }
 
+/// A forwarded call's facts.
+fn facts(told: &[Fact]) -> Facts {
+    told.iter().fold(Facts::new(Treatment::Forwarded), |facts, fact| apply(&facts, fact))
+}
+
+#[test]
+fn a_recording_is_only_worthless_if_it_is_certain_that_nobody_was_connected() {
+    use DialOutcome::{Busy, Canceled, Completed, NoAnswer};
+    let answered = leg(LegState::Answered);
+    let certain = [
+        facts(&[answered.clone(), dial(Completed, Some(false), Some(6))]),
+        facts(&[dial(Canceled, Some(false), None)]),
+        facts(&[dial(NoAnswer, None, None)]),
+        facts(&[dial(Busy, None, None)]),
+    ];
+    for facts in certain {
+        assert!(was_not_bridged(&facts), "{facts:?}");
+    }
+    let doubtful = [
+        facts(&[]),
+        facts(&[dial(Completed, Some(true), Some(6))]),
+        facts(&[dial(Completed, None, None)]),
+        facts(&[dial(Canceled, None, None)]),
+        facts(&[answered, dial(NoAnswer, None, None)]),
+        facts(&[Fact::WhisperStarted, dial(NoAnswer, None, None)]),
+    ];
+    for facts in doubtful {
+        assert!(!was_not_bridged(&facts), "{facts:?}");
+    }
+}
+
+#[test]
+fn a_recording_that_nobody_names_is_the_message_of_who_could_leave_one() {
+    use DialOutcome::{Canceled, Completed, Failed, NoAnswer};
+    let message = Fact::VoicemailEnded { duration_s: None };
+    let left = [
+        facts(&[dial(NoAnswer, None, None)]),
+        facts(&[dial(Failed, None, None), ended(Completed, 40)]),
+        facts(&[dial(Completed, Some(false), None)]),
+        facts(&[Fact::VoicemailEnded { duration_s: Some(14) }, ended(Completed, 40)]),
+    ];
+    for facts in left {
+        assert_eq!(recorded_kind(&facts), Kind::Voicemail, "{facts:?}");
+    }
+    let talked = [
+        facts(&[]),
+        facts(&[leg(LegState::Answered), dial(Completed, None, Some(60))]),
+        facts(&[dial(Completed, Some(true), None), message]),
+        facts(&[dial(Completed, None, None)]),
+        facts(&[dial(Canceled, None, None)]),
+    ];
+    for facts in talked {
+        assert_eq!(recorded_kind(&facts), Kind::Call, "{facts:?}");
+    }
+}
+
 #[test]
 fn words_round_trip() {
     for status in Status::ALL {

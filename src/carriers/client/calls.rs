@@ -74,8 +74,8 @@ impl Client {
         Ok(Some(CallSnapshot { ended }))
     }
 
-    /// What the carrier has recorded of a call, as its callbacks would have told; except that a carrier which
-    /// doesn't say which verb recorded (SignalWire) makes a voicemail look like the call's recording.
+    /// What the carrier has recorded of a call, as its callbacks would have told; except that of a carrier which
+    /// doesn't say which verb recorded (SignalWire) the kind stays open.
     ///
     /// # Errors
     /// As every request.
@@ -110,7 +110,11 @@ impl Client {
             "in-progress" | "paused" | "stopped" | "processing" => Outcome::InProgress,
             _ => return None,
         };
-        let kind = if answer.source == "RecordVerb" { Kind::Voicemail } else { Kind::Call };
+        let kind = match answer.source.as_str() {
+            "" => None,
+            "RecordVerb" => Some(Kind::Voicemail),
+            _ => Some(Kind::Call),
+        };
         let carrier_recording_id = is_id(&answer.sid).then_some(answer.sid)?;
         Some(Update { carrier_call_id: carrier_call_id.to_owned(), carrier_recording_id, kind, outcome })
     }

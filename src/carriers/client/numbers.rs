@@ -40,22 +40,20 @@ pub struct AvailableNumber {
     pub sms: bool,
 }
 
-/// What the carrier calls for a number.
+/// What the carrier calls for a number. What it calls if that fails isn't set: a fallback that a person has set
+/// at the carrier, with its method, stays.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NumberHooks {
     pub voice_url: String,
-    /// Called if `voice_url` fails or takes longer than 15 s.
-    pub voice_fallback_url: Option<String>,
     pub status_callback: String,
     pub sms_url: String,
 }
 
 impl NumberHooks {
-    /// The hooks of an account; no fallback.
+    /// The hooks of an account.
     pub fn of(urls: &HookUrls) -> NumberHooks {
         NumberHooks {
             voice_url: urls.url(Hook::Voice),
-            voice_fallback_url: None,
             status_callback: urls.url(Hook::CallStatus),
             sms_url: urls.url(Hook::Message),
         }
@@ -65,8 +63,6 @@ impl NumberHooks {
         vec![
             ("VoiceUrl", &self.voice_url),
             ("VoiceMethod", "POST"),
-            ("VoiceFallbackUrl", self.voice_fallback_url.as_deref().unwrap_or_default()),
-            ("VoiceFallbackMethod", "POST"),
             ("StatusCallback", &self.status_callback),
             ("StatusCallbackMethod", "POST"),
             ("SmsUrl", &self.sms_url),

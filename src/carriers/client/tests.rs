@@ -126,7 +126,6 @@ fn number() -> PhoneNumber {
 fn hooks() -> NumberHooks {
     NumberHooks {
         voice_url: "https://h/voice".to_owned(),
-        voice_fallback_url: None,
         status_callback: "https://h/call-status".to_owned(),
         sms_url: "https://h/message".to_owned(),
     }
@@ -205,7 +204,7 @@ async fn a_number_is_bought_with_its_hooks() {
     assert_eq!(
         carrier.bodies()[0],
         "PhoneNumber=%2B12705550101&FriendlyName=Spring+%26+Summer&VoiceUrl=https%3A%2F%2Fh%2Fvoice&VoiceMethod=POST\
-         &VoiceFallbackUrl=&VoiceFallbackMethod=POST&StatusCallback=https%3A%2F%2Fh%2Fcall-status\
+         &StatusCallback=https%3A%2F%2Fh%2Fcall-status\
          &StatusCallbackMethod=POST&SmsUrl=https%3A%2F%2Fh%2Fmessage&SmsMethod=POST"
     );
 }
@@ -307,9 +306,9 @@ async fn a_call_and_its_recordings_can_be_asked_for_when_callbacks_were_lost() {
     };
     let told: Vec<_> = found.iter().map(|update| (update.kind, update.outcome.clone())).collect();
     let expected = [
-        (RecordingKind::Call, audio("RE1", 186, 2)),
-        (RecordingKind::Voicemail, audio("RE2", 17, 1)),
-        (RecordingKind::Call, Outcome::Absent),
+        (Some(RecordingKind::Call), audio("RE1", 186, 2)),
+        (Some(RecordingKind::Voicemail), audio("RE2", 17, 1)),
+        (None, Outcome::Absent),
     ];
     assert_eq!(told, expected);
     let base = "GET /2010-04-01/Accounts/AC1/Calls/CA1";

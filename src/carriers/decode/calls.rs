@@ -85,7 +85,7 @@ pub(super) fn leg_status(form: &Form) -> Result<Told, BadForm> {
 }
 
 /// The call's id in a request about the destination's leg.
-pub(super) fn leg_call_id(form: &Form) -> Result<String, BadForm> {
+fn leg_call_id(form: &Form) -> Result<String, BadForm> {
     form.id("ParentCallSid")
 }
 

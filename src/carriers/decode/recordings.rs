@@ -22,7 +22,7 @@ pub(super) fn recording(query: HookQuery, form: &Form) -> Result<Told, BadForm> 
         "in-progress" | "paused" | "stopped" | "processing" => Outcome::InProgress,
         _ => return Ok(Told::Nothing),
     };
-    Ok(Told::Recording(Update { carrier_call_id, carrier_recording_id, kind, outcome }))
+    Ok(Told::Recording(Update { carrier_call_id, carrier_recording_id, kind: Some(kind), outcome }))
 }
 
 fn audio(form: &Form) -> Result<Audio, BadForm> {

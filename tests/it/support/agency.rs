@@ -138,7 +138,7 @@ impl Agency {
         let update = told::Update {
             carrier_call_id: id.to_owned(),
             carrier_recording_id: format!("RE{id}"),
-            kind,
+            kind: Some(kind),
             outcome: told::Outcome::Completed(audio),
         };
         self.app
