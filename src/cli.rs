@@ -109,7 +109,11 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Serve(given) => serve(configure(*given, cli.config.as_deref())?).await,
         Command::Demo(given) => {
-            let config = configure(*given, cli.config.as_deref())?;
+            let mut config = configure(*given, cli.config.as_deref())?;
+            if config.log == LogLevel::Info {
+                // The demo tells what happens in its own words.
+                config.log = LogLevel::Warn;
+            }
             start_log(&config);
             demo::run(config, ended_by_signal()?).await
         }

@@ -153,10 +153,8 @@ impl Scene {
             json!({ "tracker_id": tracker, "to_number": CALLER, "body": "Thanks for your message!" });
         let (api, path) = (&self.line.company.api, self.line.company.path("/messages"));
         let made = api.post(&path, &answer).await.expect(201).json;
-        let mut sent = self.told(EventType::MessageSent).await;
+        let sent = self.told(EventType::MessageSent).await;
         assert_eq!(made, self.shown_again("messages", &sent).await);
-        // The event is made a moment before the carrier's count of segments is noted.
-        sent["segments"] = made["segments"].clone();
         assert_eq!(sent, made);
     }
 
