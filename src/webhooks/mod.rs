@@ -42,6 +42,9 @@ use crate::kernel::secret::{Purpose, SecretKey};
 /// The old secret signs along for this long after a rotation (delivery rule 6).
 const ROTATION: Duration = Duration::from_secs(24 * 3600);
 
+/// Deactivated webhooks that are told of at once.
+const TOLD_MAX: i64 = 5;
+
 /// Whether deliveries go out, and if not, why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -282,6 +285,18 @@ pub async fn list(db: &Db, scope: Scope, page: Page) -> db::Result<Listed<Webhoo
         })
         .await?;
     Ok(Listed::new(rows, page, |w: &Webhook| w.id.0))
+}
+
+/// Those that were deactivated, newest first, a few at most: what a company's people are told on every page.
+///
+/// # Errors
+/// The database's.
+pub fn deactivated(tx: &mut Tx<'_>, scope: Scope) -> db::Result<Vec<Webhook>> {
+    let statement = format!(
+        "select {COLUMNS} from webhooks where company_id = ? and status = 'deactivated' and deleted_at is null
+         order by status_at desc, id desc limit ?"
+    );
+    tx.all(sql(statement).bind(scope.company()).bind(TOLD_MAX))
 }
 
 /// Changes the settings. Another target has to be verified. None: no such webhook.

@@ -104,3 +104,26 @@ async fn a_delivery_that_was_given_up_is_sent_again_by_a_button() {
 fn webhook_in(path: &str) -> WebhookId {
     WebhookId(path.rsplit_once('/').unwrap().1.parse().unwrap())
 }
+
+#[tokio::test]
+async fn a_deactivation_is_told_on_every_page_of_the_company_until_it_is_verified() {
+    let receiver = Receiver::start().await;
+    let (agency, path, mut browser) = scene(&receiver).await;
+    browser.post(&format!("{path}/verify")).await.location();
+    let told = "was deactivated. A delivery failed 6 times";
+    browser.get(&agency.path("/calls")).await.expect(200).assert_lacks(told);
+    agency
+        .app
+        .write(|tx| {
+            tx.execute(sql("update webhooks set status = 'deactivated',
+                            status_reason = 'A delivery failed 6 times, the last time with: <b>', revision = revision + 1"))
+        })
+        .await;
+    for page in ["/calls", "/events", "/webhooks"] {
+        let page = browser.get(&agency.path(page)).await.expect(200);
+        page.assert_has(told);
+        page.assert_lacks("<b>");
+    }
+    browser.post(&format!("{path}/verify")).await.location();
+    browser.get(&agency.path("/calls")).await.expect(200).assert_lacks(told);
+}

@@ -24,6 +24,7 @@ use crate::http::AppState;
 use crate::kernel::id::{CompanyId, Id};
 use crate::kernel::page::{Page, parse_cursor};
 use crate::users::{self, LOGIN_LIFETIME, Login, User};
+use crate::webhooks::{self, Webhook};
 
 /// Rows on a page.
 const PAGE_ROWS: usize = 50;
@@ -38,6 +39,7 @@ pub(super) struct Request {
     path: Vec<(String, String)>,
     query: Vec<(String, String)>,
     company: Option<Company>,
+    stopped: Vec<Webhook>,
 }
 
 impl Request {
@@ -95,7 +97,8 @@ impl Request {
 
     /// What is around a page of the company.
     pub(super) fn frame(&self, title: impl Into<String>, section: Section) -> Frame {
-        Frame::of(title, &self.user, Some((self.company(), section)))
+        let stopped = self.stopped.clone();
+        Frame { stopped, ..Frame::of(title, &self.user, Some((self.company(), section))) }
     }
 }
 
@@ -170,17 +173,21 @@ async fn admit(
     let uri = parts.uri.clone();
     let query = uri.query().unwrap_or("").as_bytes();
     let query = form_urlencoded::parse(query).into_owned().collect();
-    let company = match path.iter().find(|(name, _)| name == "company_id") {
-        None => None,
-        Some((_, id)) => Some(company(ctx, &user, id).await?),
+    let (company, stopped) = match path.iter().find(|(name, _)| name == "company_id") {
+        None => (None, Vec::new()),
+        Some((_, id)) => company(ctx, &user, id).await.map(|(company, stopped)| (Some(company), stopped))?,
     };
-    Ok(Request { ctx: ctx.clone(), user, uri, path, query, company })
+    Ok(Request { ctx: ctx.clone(), user, uri, path, query, company, stopped })
 }
 
-async fn company(ctx: &Ctx, user: &User, id: &str) -> Result<Company, PageError> {
+/// The company, and its webhooks that we stopped.
+async fn company(ctx: &Ctx, user: &User, id: &str) -> Result<(Company, Vec<Webhook>), PageError> {
     let scope = id_in::<CompanyId>(id).and_then(|id| user.scope(id)).ok_or(PageError::NotFound)?;
-    let found = ctx.db.read("companies.find", move |tx| companies::find(tx, scope.company())).await?;
-    found.ok_or(PageError::NotFound)
+    let reading = ctx.db.read("companies.find", move |tx| {
+        let Some(company) = companies::find(tx, scope.company())? else { return Err(PageError::NotFound) };
+        Ok((company, webhooks::deactivated(tx, scope)?))
+    });
+    reading.await
 }
 
 fn id_in<T: Id>(text: &str) -> Option<T> {

@@ -8,6 +8,7 @@ use crate::kernel::clock::Micros;
 use crate::kernel::id::CompanyId;
 use crate::kernel::page::Page;
 use crate::users::User;
+use crate::webhooks::Webhook;
 
 /// The parts of a company's pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,12 +58,14 @@ pub(super) struct Frame {
     /// "" if nobody is logged in.
     pub email: String,
     pub place: Option<Place>,
+    /// Webhooks of the company that we stopped: its people are told, whatever page they look at.
+    pub stopped: Vec<Webhook>,
 }
 
 impl Frame {
     /// Around a page that anybody may see.
     pub(super) fn bare(title: &str) -> Frame {
-        Frame { title: title.to_owned(), email: String::new(), place: None }
+        Frame { title: title.to_owned(), email: String::new(), place: None, stopped: Vec::new() }
     }
 
     pub(super) fn of(title: impl Into<String>, user: &User, at: Option<(&Company, Section)>) -> Frame {
@@ -78,7 +81,7 @@ impl Frame {
                 })
                 .collect(),
         });
-        Frame { title: title.into(), email: user.email.clone(), place }
+        Frame { title: title.into(), email: user.email.clone(), place, stopped: Vec::new() }
     }
 
     pub(super) fn style_url(&self) -> &'static str {
