@@ -22,7 +22,7 @@ use crate::kernel::secret::SecretKey;
 use crate::kernel::seed::Seed;
 use crate::metrics::Metrics;
 use crate::outbound::{Options, Outbound, ResolverChoice};
-use crate::{auth, http};
+use crate::{auth, http, webhooks};
 
 /// Requests and deliveries in flight may take this long when the program is asked to end.
 const GRACE: Duration = Duration::from_secs(10);
@@ -75,9 +75,10 @@ pub async fn start(config: Config, outside: Outside) -> anyhow::Result<App> {
     let fresh = state.directory.clone().keep_fresh(ctx.clone(), stopped.clone());
     let router = http::router(state);
     let jobs = jobs::run(ctx.clone(), outside.usage_as_of, stopped.clone());
+    let engine = webhooks::run_engine(ctx.clone(), stopped.clone());
     let background = tokio::spawn(async move {
         if outside.run_jobs {
-            tokio::join!(jobs, fresh);
+            tokio::join!(jobs, engine, fresh);
         } else {
             fresh.await;
         }

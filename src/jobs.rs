@@ -146,7 +146,6 @@ async fn work(ctx: &Ctx, usage_as_of: &AsOf, lead: &Lead, mut stop: watch::Recei
     }
     let (halt, halted) = watch::channel(false);
     let mut tasks = JoinSet::new();
-    tasks.spawn(webhooks::run_engine(ctx.clone(), halted.clone()));
     for job in &JOBS {
         tasks.spawn(repeat(job, ctx.clone(), usage_as_of.clone(), halted.clone()));
     }

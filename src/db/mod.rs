@@ -7,8 +7,10 @@
 //! - Where the order of two transactions matters, [`Tx::lock`] or a constraint decides, never luck:
 //!   SQLite serialises writers, PostgreSQL doesn't.
 
+mod handover;
 mod migrate;
 mod postgres;
+mod rows;
 mod sql;
 mod sqlite;
 mod tx;
@@ -17,8 +19,10 @@ mod wake;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
+pub use self::handover::{EventRow, Fresh, Inbox, Note, Reader, Taken};
+pub use self::rows::{Columns, Kind};
 pub use self::sql::{Column, FromRow, Row, Sql, Value, sql};
 pub use self::tx::{LockSpace, Tx};
 pub use self::wake::{Wake, Wakes};
@@ -62,6 +66,7 @@ pub enum Location {
 pub struct Db {
     engine: Engine,
     wakes: Wakes,
+    inbox: Inbox,
 }
 
 #[derive(Clone)]
@@ -77,12 +82,13 @@ impl Db {
     /// The file is in use, the server can't be reached, or the schema is newer than this program.
     pub fn open(location: &Location, clock: Clock, seed: Seed) -> Result<Db> {
         let wakes = Wakes::default();
-        let env = Env { clock, seed, wakes: wakes.clone() };
+        let inbox = Inbox::default();
+        let env = Env { clock, seed, wakes: wakes.clone(), inbox: inbox.clone() };
         let engine = match location {
             Location::Sqlite(path) => Engine::Sqlite(sqlite::Pool::open(path, env)?),
             Location::Postgres(url) => Engine::Postgres(postgres::Pool::open(url, env)?),
         };
-        Ok(Db { engine, wakes })
+        Ok(Db { engine, wakes, inbox })
     }
 
     /// Runs `work` in a transaction that is on disk when this answers. `name` is for logs and metrics.
@@ -114,6 +120,23 @@ impl Db {
     /// The wake-ups that committed transactions left behind.
     pub fn wakes(&self) -> &Wakes {
         &self.wakes
+    }
+
+    /// What committed transactions of this process hand over to its delivery engine.
+    pub fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
+    /// What other processes on the same database tell by `pg_notify('calltracker', …)`; nothing ever where there
+    /// can be none.
+    pub fn listen(&self) -> mpsc::Receiver<Heard> {
+        let (tell, heard) = mpsc::channel(HEARD_MAX);
+        match &self.engine {
+            // Kept open and silent.
+            Engine::Sqlite(_) => drop(tokio::spawn(async move { tell.closed().await })),
+            Engine::Postgres(pool) => pool.listen(tell),
+        }
+        heard
     }
 
     /// Tries to become the one process that runs background work on this database. On SQLite the file's
@@ -161,6 +184,17 @@ impl Db {
     }
 }
 
+/// Hints that wait at most; if there are more, [`Heard::Lost`] stands for them.
+const HEARD_MAX: usize = 1024;
+
+/// Something from another process.
+#[derive(Debug)]
+pub enum Heard {
+    Hint(String),
+    /// Hints may have been lost: the connection is new, or there were too many.
+    Lost,
+}
+
 /// Being the one process that runs background work; given up when dropped.
 pub struct Lead {
     held: Option<postgres::Held>,
@@ -185,6 +219,7 @@ struct Env {
     clock: Clock,
     seed: Seed,
     wakes: Wakes,
+    inbox: Inbox,
 }
 
 /// A closure on its way through an engine's thread.

@@ -10,14 +10,16 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ::postgres::error::SqlState;
+use ::postgres::fallible_iterator::FallibleIterator as _;
 use ::postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use ::postgres::{Client, Config, Statement};
 use bytes::BytesMut;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
+use super::rows::Array;
 use super::sql::{Row, Source, Sql, Value};
 use super::tx::{Conn, Fault, Tx};
-use super::{Env, Error, Mode, QUEUE_MAX, Result, Work, migrate};
+use super::{Env, Error, Heard, Mode, QUEUE_MAX, Result, Work, migrate};
 
 /// Connections of one node. Transactions are short; more would only wait for the same fsync.
 const WORKERS: usize = 8;
@@ -29,6 +31,10 @@ const RUNS_MAX: u32 = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The server ends a statement that runs longer: nothing here should, and a hung one would hold a worker.
 const STATEMENT_TIMEOUT_MS: u32 = 60_000;
+/// How long a listener waits for a hint before it looks whether anybody still wants to hear it.
+const LISTEN_FOR: Duration = Duration::from_millis(500);
+/// How long it waits before it connects again.
+const LISTEN_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// The key of the lock that the node which runs background work holds.
 const LEAD_KEY: i64 = 2;
 
@@ -90,6 +96,23 @@ impl Pool {
         })
     }
 
+    /// See [`super::Db::listen`]: on a connection of its own, until nobody hears it any more.
+    pub(super) fn listen(&self, tell: mpsc::Sender<Heard>) {
+        let config = self.config.clone();
+        let body = move || {
+            while !tell.is_closed() {
+                if let Err(error) = hear(&config, &tell) {
+                    tracing::warn!(error = %error, "can't listen to other processes");
+                }
+                // Waits before it connects again; nothing is lost by that, everybody looks by himself.
+                std::thread::park_timeout(LISTEN_AGAIN_AFTER);
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("db-listen".to_owned()).spawn(body) {
+            tracing::error!(error = %error, "can't listen to other processes");
+        }
+    }
+
     /// See [`super::Db::lead`]: the lock lives on a connection of its own.
     pub(super) async fn lead(self) -> Result<Option<Held>> {
         let (reply, answer) = oneshot::channel();
@@ -122,6 +145,26 @@ impl Pool {
         let got = answer.await.map_err(|_| Error::Unavailable("its thread ended".to_owned()))??;
         Ok(got.then_some(Held { _release: release, lost }))
     }
+}
+
+/// Passes on what is heard, until the connection ends or nobody hears it.
+fn hear(config: &Config, tell: &mpsc::Sender<Heard>) -> Result<()> {
+    let mut client = connect(config)?;
+    client.batch_execute("listen calltracker").map_err(|e| fault(&e).error)?;
+    let mut lost = true;
+    while !tell.is_closed() {
+        if lost {
+            lost = tell.try_send(Heard::Lost).is_err();
+        }
+        let next = client.notifications().timeout_iter(LISTEN_FOR).next();
+        let hint = next.map_err(|e| fault(&e).error)?;
+        if let Some(hint) = hint {
+            lost |= tell.try_send(Heard::Hint(hint.payload().to_owned())).is_err();
+        } else if client.is_closed() {
+            return Err(Error::Unavailable("the connection ended".to_owned()));
+        }
+    }
+    Ok(())
 }
 
 /// The lock of [`Pool::lead`], until dropped.
@@ -188,11 +231,12 @@ impl Worker {
             }
             let mut tx = Tx::new(Conn::Postgres(session), &env);
             let keep = work.run(&mut tx);
-            let (wakes, mut run_again) = (tx.wakes, tx.run_again);
+            let (wakes, notes, mut run_again) = (tx.wakes, std::mem::take(&mut tx.notes), tx.run_again);
             let session = self.session()?;
             if keep {
                 match session.client.batch_execute("commit").map_err(|e| fault(&e)) {
                     Ok(()) => {
+                        env.inbox.put(notes);
                         env.wakes.wake_all(wakes);
                         return Ok(());
                     }
@@ -241,6 +285,31 @@ impl Session {
         Ok(())
     }
 
+    pub(super) fn execute_arrays(&mut self, text: &str, arrays: &[Array]) -> Result<(), Fault> {
+        let prepared = self.prepare_numbered(text)?;
+        self.client.execute(&prepared, &array_parameters(arrays)).map_err(|e| fault(&e))?;
+        Ok(())
+    }
+
+    /// Runs a statement that gives back positions, beginning with 1; true for each of `count` that it gave.
+    pub(super) fn positions(
+        &mut self,
+        text: &str,
+        arrays: &[Array],
+        count: usize,
+    ) -> Result<Vec<bool>, Fault> {
+        let prepared = self.prepare_numbered(text)?;
+        let mut found = vec![false; count];
+        for row in self.client.query(&prepared, &array_parameters(arrays)).map_err(|e| fault(&e))? {
+            let position: i64 = row.try_get(0).map_err(|e| fault(&e))?;
+            let index = usize::try_from(position).ok().and_then(|n| n.checked_sub(1));
+            if let Some(found) = index.and_then(|index| found.get_mut(index)) {
+                *found = true;
+            }
+        }
+        Ok(found)
+    }
+
     fn simple(&mut self, text: &str) -> Result<()> {
         self.client.batch_execute(text).map_err(|e| fault(&e).error)
     }
@@ -250,7 +319,19 @@ impl Session {
             return Ok(statement.clone());
         }
         let numbered = numbered(&migrate::dialect(text, migrate::Dialect::Postgres));
-        let statement = self.client.prepare(&numbered).map_err(|e| fault(&e))?;
+        self.prepare_as(text, &numbered)
+    }
+
+    /// A statement whose parameters are `$1` and so on already.
+    fn prepare_numbered(&mut self, text: &str) -> Result<Statement, Fault> {
+        match self.statements.get(text) {
+            Some(statement) => Ok(statement.clone()),
+            None => self.prepare_as(text, text),
+        }
+    }
+
+    fn prepare_as(&mut self, text: &str, numbered: &str) -> Result<Statement, Fault> {
+        let statement = self.client.prepare(numbered).map_err(|e| fault(&e))?;
         if self.statements.len() >= STATEMENTS_MAX {
             self.statements.clear();
         }
@@ -261,6 +342,14 @@ impl Session {
 
 fn parameters(statement: &Sql) -> Vec<&(dyn ToSql + Sync)> {
     statement.values.iter().map(|v| v as &(dyn ToSql + Sync)).collect()
+}
+
+fn array_parameters(arrays: &[Array]) -> Vec<&(dyn ToSql + Sync)> {
+    let parameter = |array| match array {
+        &Array::Int(ref values) => values as &(dyn ToSql + Sync),
+        &Array::Text(ref values) => values as &(dyn ToSql + Sync),
+    };
+    arrays.iter().map(parameter).collect()
 }
 
 /// `?` as `$1`, `$2` …; those in quotes stay.

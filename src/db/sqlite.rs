@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::handover::Note;
 use super::sql::{Row, Source, Sql, Value};
 use super::tx::{Conn, Fault, Tx};
 use super::wake::WakeSet;
@@ -148,11 +149,11 @@ fn write_batch(conn: &Connection, batch: Vec<Box<dyn Work>>, env: &Env) {
     let mut waiting = batch.into_iter();
     while waiting.len() > 0 {
         let mut ran: Vec<Box<dyn Work>> = Vec::new();
-        let mut wakes = WakeSet::default();
+        let mut left = Left::default();
         let mut durable = conn.execute_batch("begin immediate").map_err(|e| fault(e).error);
         for mut work in waiting.by_ref() {
             if durable.is_ok() {
-                durable = run_in_savepoint(conn, work.as_mut(), env, &mut wakes);
+                durable = run_in_savepoint(conn, work.as_mut(), env, &mut left);
             }
             let given_up = durable.is_err();
             ran.push(work);
@@ -169,7 +170,8 @@ fn write_batch(conn: &Connection, batch: Vec<Box<dyn Work>>, env: &Env) {
                 let _ = conn.execute_batch("rollback");
             }
         } else {
-            env.wakes.wake_all(wakes);
+            env.inbox.put(left.notes);
+            env.wakes.wake_all(left.wakes);
         }
         for work in ran {
             work.answer(durable.clone());
@@ -177,18 +179,26 @@ fn write_batch(conn: &Connection, batch: Vec<Box<dyn Work>>, env: &Env) {
     }
 }
 
+/// What the closures of a batch leave behind for others, if it commits.
+#[derive(Default)]
+struct Left {
+    wakes: WakeSet,
+    notes: Vec<Note>,
+}
+
 /// Err = the whole transaction is gone, not just this closure's part.
-fn run_in_savepoint(conn: &Connection, work: &mut dyn Work, env: &Env, wakes: &mut WakeSet) -> Result<()> {
+fn run_in_savepoint(conn: &Connection, work: &mut dyn Work, env: &Env, left: &mut Left) -> Result<()> {
     let step = |statement: &str| conn.execute_batch(statement).map_err(|e| fault(e).error);
     step("savepoint closure")?;
     let mut tx = Tx::new(Conn::Sqlite(conn), env);
     let keep = work.run(&mut tx);
-    let asked = tx.wakes;
+    let (wakes, notes) = (tx.wakes, std::mem::take(&mut tx.notes));
     if conn.is_autocommit() {
         return Err(Error::Unavailable(format!("{} ended the whole transaction", work.name())));
     }
     if keep {
-        wakes.merge(asked);
+        left.wakes.merge(wakes);
+        left.notes.extend(notes);
     } else {
         step("rollback to closure")?;
     }
@@ -227,13 +237,32 @@ pub(super) fn query(
     Ok(())
 }
 
+/// Runs one statement with the values of each row; gives how many rows each time changed.
+pub(super) fn execute_rows(
+    conn: &Connection,
+    text: &str,
+    rows: Vec<Vec<Value>>,
+) -> Result<Vec<usize>, Fault> {
+    let mut prepared = conn.prepare_cached(text).map_err(fault)?;
+    let mut run = |row: Vec<Value>| {
+        bind(&mut prepared, &row)?;
+        prepared.raw_execute().map_err(fault)
+    };
+    rows.into_iter().map(&mut run).collect()
+}
+
 fn prepare<'c>(conn: &'c Connection, statement: &Sql) -> Result<rusqlite::CachedStatement<'c>, Fault> {
     let text = migrate::dialect(&statement.text, migrate::Dialect::Sqlite);
     let mut prepared = conn.prepare_cached(&text).map_err(fault)?;
     if prepared.parameter_count() != statement.values.len() {
         return Err(Error::Internal(format!("wrong number of values for: {}", statement.text)).into());
     }
-    for (index, value) in (1..).zip(&statement.values) {
+    bind(&mut prepared, &statement.values)?;
+    Ok(prepared)
+}
+
+fn bind(prepared: &mut rusqlite::CachedStatement<'_>, values: &[Value]) -> Result<(), Fault> {
+    for (index, value) in (1..).zip(values) {
         match value {
             Value::Null => prepared.raw_bind_parameter(index, rusqlite::types::Null),
             Value::Int(v) => prepared.raw_bind_parameter(index, v),
@@ -244,7 +273,7 @@ fn prepare<'c>(conn: &'c Connection, statement: &Sql) -> Result<rusqlite::Cached
         }
         .map_err(fault)?;
     }
-    Ok(prepared)
+    Ok(())
 }
 
 pub(super) fn column(row: &rusqlite::Row<'_>, index: usize) -> Result<Value> {

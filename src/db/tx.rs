@@ -1,6 +1,8 @@
 //! A transaction as a closure sees it: statements in, rows out, on either engine.
 
-use super::sql::{FromRow, Row, Sql};
+use super::handover::Note;
+use super::rows::Columns;
+use super::sql::{FromRow, Row, Sql, Value};
 use super::wake::{Wake, WakeSet};
 use super::{Env, Error, Result, postgres, sqlite};
 use crate::kernel::clock::Micros;
@@ -20,6 +22,8 @@ pub enum LockSpace {
     Edit = 4,
     /// Which numbers are tracking numbers and which are destinations: neither may become the other.
     Numbers = 5,
+    /// Who delivers for which webhooks.
+    Shards = 6,
 }
 
 pub(super) enum Conn<'a> {
@@ -33,13 +37,14 @@ pub struct Tx<'a> {
     env: &'a Env,
     now: Micros,
     pub(super) wakes: WakeSet,
+    pub(super) notes: Vec<Note>,
     /// The engine asked to run the transaction again (PostgreSQL: deadlock, serialization).
     pub(super) run_again: bool,
 }
 
 impl<'a> Tx<'a> {
     pub(super) fn new(conn: Conn<'a>, env: &'a Env) -> Tx<'a> {
-        Tx { conn, env, now: env.clock.now(), wakes: WakeSet::default(), run_again: false }
+        Tx { conn, env, now: env.clock.now(), wakes: WakeSet::default(), notes: Vec::new(), run_again: false }
     }
 
     /// When the transaction began: the one moment that all its rows carry.
@@ -59,6 +64,49 @@ impl<'a> Tx<'a> {
     /// Wakes whoever waits for `kind`, if and after this transaction commits.
     pub fn wake(&mut self, kind: Wake) {
         self.wakes.add(kind);
+    }
+
+    /// Hands something over to this process's delivery engine, if and after this transaction commits.
+    pub fn note(&mut self, note: Note) {
+        self.notes.push(note);
+    }
+
+    /// Inserts many rows, each with a value for each column.
+    ///
+    /// # Errors
+    /// As [`Tx::execute`].
+    pub fn insert_rows(&mut self, columns: &Columns, rows: Vec<Vec<Value>>) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let result = match &mut self.conn {
+            Conn::Sqlite(conn) => sqlite::execute_rows(conn, &columns.sqlite_insert(), rows).map(drop),
+            Conn::Postgres(session) => {
+                session.execute_arrays(&columns.postgres_insert(), &columns.by_column(rows))
+            }
+        };
+        self.noted(result)
+    }
+
+    /// Deletes the rows that have these values; gives, for each, whether it was there.
+    ///
+    /// # Errors
+    /// As [`Tx::execute`].
+    pub fn delete_rows(&mut self, columns: &Columns, rows: Vec<Vec<Value>>) -> Result<Vec<bool>> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let count = rows.len();
+        let result = match &mut self.conn {
+            Conn::Sqlite(conn) => {
+                let changed = sqlite::execute_rows(conn, &columns.sqlite_delete(), rows);
+                changed.map(|counts| counts.into_iter().map(|n| n > 0).collect())
+            }
+            Conn::Postgres(session) => {
+                session.positions(&columns.postgres_delete(), &columns.by_column(rows), count)
+            }
+        };
+        self.noted(result)
     }
 
     /// Runs a statement; gives the number of rows it changed.

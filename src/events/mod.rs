@@ -10,11 +10,12 @@ mod types;
 pub use self::stream::{Event, after, last_id, latest, list};
 pub use self::types::EventType;
 
+use std::sync::Arc;
+
 use serde_json::Value as Json;
-use serde_json::value::RawValue;
 
 use crate::companies::Scope;
-use crate::db::{self, LockSpace, Tx, Wake, sql};
+use crate::db::{self, Columns, EventRow, Fresh, FromRow, Kind, LockSpace, Note, Row, Tx, Wake, sql};
 use crate::kernel::clock::Micros;
 use crate::kernel::id::{EventId, WebhookId};
 
@@ -23,70 +24,98 @@ use crate::kernel::id::{EventId, WebhookId};
 /// # Errors
 /// The database's.
 pub fn append(tx: &mut Tx<'_>, scope: Scope, event: EventType, data: &Json) -> db::Result<EventId> {
-    let company = scope.company();
     // Ids are given out under this lock, so a reader who has seen one has seen all smaller ones.
-    tx.lock(LockSpace::EventLog, company.0)?;
-    let now = tx.now();
-    let uid = tx.unique();
+    tx.lock(LockSpace::EventLog, scope.company().0)?;
+    let row = Arc::new(insert(tx, scope, event, data)?);
+    let subscribed = subscribed(tx, scope, event)?;
+    let deliveries = subscribed.iter().map(|webhook| webhook.delivery(scope, &row)).collect();
+    tx.insert_rows(&DELIVERIES, deliveries)?;
+    for webhook in subscribed.into_iter().filter(|webhook| webhook.is_active) {
+        let Subscribed { id, activation, revision, .. } = webhook;
+        tx.note(Note::Fresh(Fresh { webhook: id, activation, revision, event: row.clone() }));
+    }
+    tx.wake(Wake::Events);
+    Ok(row.id)
+}
+
+fn insert(tx: &mut Tx<'_>, scope: Scope, event: EventType, data: &Json) -> db::Result<EventRow> {
+    let (uid, data, occurred_at) = (tx.unique(), data.to_string(), tx.now());
     let (id,): (EventId,) = tx.one(
         sql("insert into events (uid, company_id, type, object, data, occurred_at)
              values (?, ?, ?, ?, ?, ?) returning id")
-        .bind(uid)
-        .bind(company)
+        .bind(&uid)
+        .bind(scope.company())
         .bind(event.as_str())
         .bind(event.object())
-        .bind(data.to_string())
-        .bind(now),
+        .bind(&data)
+        .bind(occurred_at),
     )?;
-    // Types are stored between spaces, so that one that is part of another's name doesn't match.
-    let made = tx.execute(
-        sql("insert into deliveries (company_id, webhook_id, event_id, event_type, state, attempts,
-                                     series_attempts, activation, next_attempt_at, created_at)
-             select company_id, id, ?, ?, 'pending', 0, 0, activation, ?, ? from webhooks
-             where company_id = ? and deleted_at is null and (events = 'all' or events like ?) order by id")
-        .bind(id)
-        .bind(event.as_str())
-        .bind(now)
-        .bind(now)
-        .bind(company)
-        .bind(format!("% {} %", event.as_str())),
-    )?;
-    if made > 0 {
-        tx.wake(Wake::Deliveries);
+    let (kind, object) = (event.as_str().to_owned(), event.object().to_owned());
+    Ok(EventRow { id, uid, kind, object, data, occurred_at })
+}
+
+/// A webhook that gets the event, whatever its status.
+struct Subscribed {
+    id: WebhookId,
+    activation: i64,
+    revision: i64,
+    is_active: bool,
+}
+
+impl FromRow for Subscribed {
+    fn from_row(row: &mut Row<'_>) -> db::Result<Subscribed> {
+        Ok(Subscribed { id: row.get()?, activation: row.get()?, revision: row.get()?, is_active: row.get()? })
     }
-    tx.wake(Wake::Events);
-    Ok(id)
+}
+
+/// Types are stored between spaces, so that one that is part of another's name doesn't match.
+fn subscribed(tx: &mut Tx<'_>, scope: Scope, event: EventType) -> db::Result<Vec<Subscribed>> {
+    tx.all(
+        sql("select id, activation, revision, status = 'active' from webhooks
+             where company_id = ? and deleted_at is null and (events = 'all' or events like ?) order by id")
+        .bind(scope.company())
+        .bind(format!("% {} %", event.as_str())),
+    )
+}
+
+const DELIVERIES: Columns = Columns {
+    table: "deliveries",
+    columns: &[
+        ("webhook_id", Kind::Int),
+        ("event_id", Kind::Int),
+        ("company_id", Kind::Int),
+        ("event_type", Kind::Text),
+        ("activation", Kind::Int),
+        ("attempts", Kind::Int),
+        ("series_attempts", Kind::Int),
+        ("next_attempt_at", Kind::Int),
+        ("created_at", Kind::Int),
+    ],
+};
+
+impl Subscribed {
+    fn delivery(&self, scope: Scope, event: &EventRow) -> Vec<db::Value> {
+        vec![
+            self.id.into(),
+            event.id.into(),
+            scope.company().into(),
+            event.kind.as_str().into(),
+            self.activation.into(),
+            0_i64.into(),
+            0_i64.into(),
+            event.occurred_at.into(),
+            event.occurred_at.into(),
+        ]
+    }
 }
 
 /// The body of a request to a webhook. `data` is spliced in as it was stored: the same event and target
 /// give the same bytes.
-pub fn body(
-    event: &str,
-    object: &str,
-    data: &RawValue,
-    at: Micros,
-    webhook: WebhookId,
-    target: &str,
-) -> String {
-    #[derive(serde::Serialize)]
-    struct Envelope<'a> {
-        r#type: &'a str,
-        object: &'a str,
-        data: &'a RawValue,
-        timestamp: String,
-        webhook: Webhook<'a>,
-    }
-    #[derive(serde::Serialize)]
-    struct Webhook<'a> {
-        id: WebhookId,
-        target: &'a str,
-    }
-    let envelope = Envelope {
-        r#type: event,
-        object,
-        data,
-        timestamp: at.envelope(),
-        webhook: Webhook { id: webhook, target },
-    };
-    serde_json::to_string(&envelope).expect("strings and numbers always become JSON")
+pub fn body(event: &str, object: &str, data: &str, at: Micros, webhook: WebhookId, target: &str) -> String {
+    let target = serde_json::to_string(target).expect("a string always becomes JSON");
+    let at = at.envelope();
+    // The words of types and objects are ours and need no escaping.
+    format!(
+        r#"{{"type":"{event}","object":"{object}","data":{data},"timestamp":"{at}","webhook":{{"id":{webhook},"target":{target}}}}}"#
+    )
 }

@@ -78,7 +78,7 @@ pub async fn latest(db: &Db, scope: Scope, page: Page) -> db::Result<Listed<Even
 /// # Errors
 /// The database's.
 pub async fn after(db: &Db, scope: Scope, last: i64, limit: usize) -> db::Result<Vec<Event>> {
-    Ok(list(db, scope, None, Page { limit, after: Some(last) }).await?.rows)
+    Ok(list(db, scope, None, Page { limit, after: Some(last), ..Page::default() }).await?.rows)
 }
 
 /// The id of the newest event, 0 if there is none: where a stream of what is to come begins.

@@ -8,8 +8,10 @@ use hyper::Method;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
-use super::sign::{self, Secret};
+use super::Webhook;
+use super::sign::{self, Key};
 use crate::kernel::clock::{Clock, Micros};
+use crate::kernel::secret::SecretKey;
 use crate::outbound::{Answer, Failure, FailureKind, Limits, Outbound, Request};
 
 /// Bytes of a response that are read (delivery rule 8).
@@ -19,15 +21,44 @@ const KEEP_BYTES_MAX: usize = 4 * 1024;
 /// Marks a request that a user asked for to try an endpoint: it stands for nothing that happened.
 const TEST_HEADER: HeaderName = HeaderName::from_static("webhook-test");
 
-/// What is sent to whom.
+/// Where to send, and as whom: made once for a webhook's settings and used for each of its requests.
+#[derive(Debug)]
+pub struct Recipient {
+    pub webhook: Webhook,
+    /// The present secret, and the one before while it signs along.
+    keys: Vec<Key>,
+    /// When the second key stops to sign.
+    second_until: Option<Micros>,
+    url: Option<Url>,
+    /// The user's headers and those that never differ.
+    headers: HeaderMap,
+}
+
+impl Recipient {
+    /// # Errors
+    /// The secrets were sealed with another key.
+    pub fn new(webhook: Webhook, key: &SecretKey, now: Micros) -> anyhow::Result<Recipient> {
+        let secrets = webhook.secrets(key, now)?;
+        Ok(Recipient {
+            keys: secrets.iter().map(Key::new).collect(),
+            second_until: webhook.previous_until,
+            url: Url::parse(&webhook.settings.target).ok(),
+            headers: fixed_headers(&webhook.settings.headers),
+            webhook,
+        })
+    }
+
+    fn keys(&self, now: Micros) -> &[Key] {
+        let both = self.second_until.is_some_and(|until| now < until);
+        if both { &self.keys } else { &self.keys[..1] }
+    }
+}
+
+/// What is sent.
 pub(super) struct Parcel<'a> {
     /// The `webhook-id`.
     pub id: &'a str,
-    pub target: &'a str,
     pub body: String,
-    pub secrets: &'a [Secret],
-    pub headers: &'a [(String, String)],
-    pub accept_any_2xx: bool,
     pub test: bool,
 }
 
@@ -51,34 +82,46 @@ pub struct Outcome {
     pub retry_after: Option<Micros>,
 }
 
+impl Outcome {
+    /// We failed in a way that nobody foresaw.
+    pub(super) fn broken(target: &str, now: Micros) -> Outcome {
+        let detail = "The request could not be made.".to_owned();
+        let request_headers = "{}".to_owned();
+        let sent = Sent { started_at: now, duration: Duration::ZERO, target, request_headers };
+        sent.failed(Failure { kind: FailureKind::Protocol, detail, status: None })
+    }
+}
+
 /// Sends a parcel. Never fails: a failure is an outcome.
 pub(super) async fn send(
     outbound: &Outbound,
     clock: &Clock,
     timeout: Duration,
+    recipient: &Recipient,
     parcel: Parcel<'_>,
 ) -> Outcome {
     let started_at = clock.now();
-    let headers = headers(&parcel, started_at);
+    let headers = headers(recipient, &parcel, started_at);
     let request_headers = describe(&headers);
     let timer = tokio::time::Instant::now();
-    let result = match Url::parse(parcel.target) {
-        Ok(url) => {
+    let result = match recipient.url.clone() {
+        Some(url) => {
             let body = Bytes::from(parcel.body);
             let request = Request { method: Method::POST, url, headers, body };
             let limits =
                 Limits { deadline: timeout, read_bytes_max: READ_BYTES_MAX, keep_bytes_max: KEEP_BYTES_MAX };
             outbound.send(request, limits).await
         }
-        Err(_) => Err(Failure {
+        None => Err(Failure {
             kind: FailureKind::Blocked,
             detail: "The target isn't a URL.".to_owned(),
             status: None,
         }),
     };
-    let sent = Sent { started_at, duration: timer.elapsed(), target: parcel.target, request_headers };
+    let settings = &recipient.webhook.settings;
+    let sent = Sent { started_at, duration: timer.elapsed(), target: &settings.target, request_headers };
     match result {
-        Ok(answer) => sent.answered(&answer, parcel.accept_any_2xx),
+        Ok(answer) => sent.answered(&answer, settings.accept_any_2xx),
         Err(failure) => sent.failed(failure),
     }
 }
@@ -132,16 +175,21 @@ fn refusal(status: u16) -> String {
 }
 
 /// The user's headers first, so that ours win.
-fn headers(parcel: &Parcel<'_>, now: Micros) -> HeaderMap {
+fn fixed_headers(given: &[(String, String)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    for (name, value) in parcel.headers {
+    for (name, value) in given {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             headers.insert(name, value);
         }
     }
-    let signature = sign::signature(parcel.secrets, parcel.id, now, parcel.body.as_bytes());
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers
+}
+
+fn headers(recipient: &Recipient, parcel: &Parcel<'_>, now: Micros) -> HeaderMap {
+    let mut headers = recipient.headers.clone();
+    let signature = sign::signature(recipient.keys(now), parcel.id, now, parcel.body.as_bytes());
     let ours = [
-        (header::CONTENT_TYPE, "application/json".to_owned()),
         (HeaderName::from_static("webhook-id"), parcel.id.to_owned()),
         (HeaderName::from_static("webhook-timestamp"), now.seconds().to_string()),
         (HeaderName::from_static("webhook-signature"), signature),
@@ -163,12 +211,15 @@ pub fn is_settable_header(name: &HeaderName) -> bool {
         && *name != header::CONTENT_TYPE
 }
 
+/// As a JSON object.
 fn describe(headers: &HeaderMap) -> String {
-    let pairs = headers
-        .iter()
-        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
-    let object: serde_json::Map<_, _> = pairs.map(|(name, value)| (name, value.into())).collect();
-    serde_json::Value::Object(object).to_string()
+    use serde::Serializer as _;
+    let pairs =
+        headers.iter().map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes())));
+    let mut text = Vec::with_capacity(256);
+    let written = serde_json::Serializer::new(&mut text).collect_map(pairs);
+    written.expect("strings always become JSON");
+    String::from_utf8(text).expect("JSON is UTF-8")
 }
 
 /// A stranger's bytes as text that both engines can store: PostgreSQL takes no NUL.
@@ -202,22 +253,20 @@ mod tests {
 
     #[test]
     fn a_user_cannot_forge_our_headers() {
-        let forged = [("webhook-id".to_owned(), "x".to_owned()), ("X-Mine".to_owned(), "y".to_owned())];
-        let parcel = Parcel {
-            id: "msg_1",
-            target: "https://example.com",
-            body: "{}".to_owned(),
-            secrets: &[],
-            headers: &forged,
-            accept_any_2xx: false,
-            test: false,
-        };
-        let headers = headers(&parcel, Micros(0));
-        assert_eq!(headers["webhook-id"], "msg_1");
+        let forged = [("content-type".to_owned(), "x".to_owned()), ("X-Mine".to_owned(), "y".to_owned())];
+        let headers = fixed_headers(&forged);
+        assert_eq!(headers["content-type"], "application/json");
         assert_eq!(headers["x-mine"], "y");
         assert!(!is_settable_header(&HeaderName::from_static("webhook-signature")));
         assert!(!is_settable_header(&header::HOST));
         assert!(is_settable_header(&header::AUTHORIZATION));
+    }
+
+    #[test]
+    fn headers_are_described_as_a_json_object() {
+        let headers = fixed_headers(&[("x-mine".to_owned(), "a\"b".to_owned())]);
+        let described: serde_json::Value = serde_json::from_str(&describe(&headers)).unwrap();
+        assert_eq!(described, serde_json::json!({"content-type": "application/json", "x-mine": "a\"b"}));
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! Deliveries as people and the API see them: the list, one with its attempts, and sending one again.
 
-use serde_json::value::RawValue;
+use std::cmp::Reverse;
+
 use serde_json::{Value as Json, json};
 
-use super::lock;
+use super::{Webhook, lock};
 use crate::companies::Scope;
-use crate::db::{self, Db, FromRow, Row, Tx, Wake, sql};
+use crate::db::{self, Columns, Db, FromRow, Kind, Note, Row, Sql, Tx, sql};
 use crate::events::{self, EventType};
 use crate::kernel::clock::Micros;
-use crate::kernel::id::{self, DeliveryId, EventId, WebhookId};
+use crate::kernel::id::{self, CompanyId, EventId, WebhookId};
 use crate::kernel::page::{Listed, Page};
 
 /// Deliveries that are cancelled in one transaction.
@@ -58,7 +59,6 @@ impl DeliveryState {
 /// A delivery without its attempts.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    pub row: DeliveryId,
     pub webhook: WebhookId,
     pub event_id: EventId,
     pub event_uid: String,
@@ -70,17 +70,23 @@ pub struct Delivery {
     pub delivered_at: Option<Micros>,
 }
 
-/// `case` derives what is held; the join is by primary keys.
-const COLUMNS: &str = "d.id, d.webhook_id, d.event_id, e.uid, d.event_type,
-    case when d.state = 'pending' and w.status <> 'active' then 'held' else d.state end,
-    d.attempts, d.next_attempt_at, d.created_at, d.delivered_at
-    from deliveries d join events e on e.id = d.event_id join webhooks w on w.id = d.webhook_id";
+/// What is pending; `case` derives what is held. The joins are by primary keys.
+const PENDING: &str = "select d.webhook_id, d.event_id, e.uid, d.event_type,
+    case when w.status <> 'active' then 'held' else 'pending' end,
+    d.attempts, d.next_attempt_at, d.created_at, cast(null as bigint)
+    from deliveries d join events e on e.id = d.event_id and e.occurred_at = d.created_at
+    join webhooks w on w.id = d.webhook_id where d.webhook_id = ? and d.company_id = ?";
+
+/// What is over, in the same columns.
+const FINISHED: &str = "select d.webhook_id, d.event_id, e.uid, d.event_type, d.state, d.attempts,
+    cast(null as bigint), d.created_at, case when d.state = 'delivered' then d.finished_at end
+    from finished_deliveries d join events e on e.id = d.event_id and e.occurred_at = d.created_at
+    where d.webhook_id = ? and d.company_id = ?";
 
 impl FromRow for Delivery {
     fn from_row(row: &mut Row<'_>) -> db::Result<Delivery> {
         let unknown = || db::Error::Internal("a delivery has an unknown state".to_owned());
         Ok(Delivery {
-            row: row.get()?,
             webhook: row.get()?,
             event_id: row.get()?,
             event_uid: row.get()?,
@@ -127,6 +133,48 @@ pub struct DeliveryFilter {
     pub to: Option<Micros>,
 }
 
+impl DeliveryFilter {
+    fn statement(&self, select: &'static str, of: (WebhookId, Scope), page: Page) -> Sql {
+        let mut statement = sql(select).bind(of.0).bind(of.1.company());
+        if let Some((at, id)) = page.after_moment() {
+            statement = statement.and(" and (d.created_at, d.event_id) < (?, ?)").bind(at).bind(id);
+        }
+        if let Some(event) = self.event {
+            statement = statement.and(" and d.event_type = ?").bind(event.as_str());
+        }
+        if let Some(from) = self.from {
+            statement = statement.and(" and d.created_at >= ?").bind(from);
+        }
+        if let Some(to) = self.to {
+            statement = statement.and(" and d.created_at < ?").bind(to);
+        }
+        statement
+    }
+
+    /// What is pending and fits; None if nothing can.
+    fn pending(&self, of: (WebhookId, Scope), page: Page) -> Option<Sql> {
+        let statement = self.statement(PENDING, of, page);
+        Some(match self.state {
+            None => statement,
+            Some(DeliveryState::Held) => statement.and(" and w.status <> 'active'"),
+            Some(DeliveryState::Pending) => statement.and(" and w.status = 'active'"),
+            Some(_) => return None,
+        })
+    }
+
+    /// What is over and fits; None if nothing can.
+    fn finished(&self, of: (WebhookId, Scope), page: Page) -> Option<Sql> {
+        let statement = self.statement(FINISHED, of, page);
+        Some(match self.state {
+            None => statement,
+            Some(DeliveryState::Held | DeliveryState::Pending) => return None,
+            Some(state @ DeliveryState::Delivered) => statement.and(" and d.state = ?").bind(state.as_str()),
+            // In so many words, so that the index on what wasn't delivered serves.
+            Some(state) => statement.and(" and d.state = ? and d.state <> 'delivered'").bind(state.as_str()),
+        })
+    }
+}
+
 /// Newest first.
 ///
 /// # Errors
@@ -138,36 +186,19 @@ pub async fn list(
     filter: DeliveryFilter,
     page: Page,
 ) -> db::Result<Listed<Delivery>> {
+    let of = (webhook, scope);
     let rows = db
         .read("deliveries.list", move |tx| {
-            let mut statement =
-                sql(format!("select {COLUMNS} where d.webhook_id = ? and d.company_id = ? and d.id < ?"))
-                    .bind(webhook)
-                    .bind(scope.company())
-                    .bind(page.after.unwrap_or(i64::MAX));
-            statement = match filter.state {
-                None => statement,
-                Some(DeliveryState::Held) => {
-                    statement.and(" and d.state = 'pending' and w.status <> 'active'")
-                }
-                Some(DeliveryState::Pending) => {
-                    statement.and(" and d.state = 'pending' and w.status = 'active'")
-                }
-                Some(state) => statement.and(" and d.state = ?").bind(state.as_str()),
-            };
-            if let Some(event) = filter.event {
-                statement = statement.and(" and d.event_type = ?").bind(event.as_str());
+            let mut rows: Vec<Delivery> = Vec::new();
+            for part in [filter.pending(of, page), filter.finished(of, page)].into_iter().flatten() {
+                let order = " order by d.created_at desc, d.event_id desc limit ?";
+                rows.extend(tx.all::<Delivery>(part.and(order).bind(page.fetch_limit()))?);
             }
-            if let Some(from) = filter.from {
-                statement = statement.and(" and d.created_at >= ?").bind(from);
-            }
-            if let Some(to) = filter.to {
-                statement = statement.and(" and d.created_at < ?").bind(to);
-            }
-            tx.all(statement.and(" order by d.id desc limit ?").bind(page.fetch_limit()))
+            rows.sort_by_key(|d| Reverse((d.created_at, d.event_id)));
+            db::Result::Ok(rows)
         })
         .await?;
-    Ok(Listed::new(rows, page, |d: &Delivery| d.row.0))
+    Ok(Listed::by_time(rows, page, |d: &Delivery| (d.created_at, d.event_id.0)))
 }
 
 /// An attempt as stored.
@@ -205,7 +236,8 @@ pub struct DeliveryWithAttempts {
     pub delivery: Delivery,
     pub attempts: Vec<Attempt>,
     pub object: String,
-    pub data: Box<RawValue>,
+    /// JSON, as stored.
+    pub data: String,
     pub occurred_at: Micros,
 }
 
@@ -251,14 +283,14 @@ pub fn find(
     let Some(delivery) = find_bare(tx, scope, webhook, public_id)? else { return Ok(None) };
     let attempts = tx.all(
         sql("select number, started_at, duration_ms, target, request_headers, status_code, error, error_detail,
-             response_body from attempts where delivery_id = ? order by number")
-        .bind(delivery.row),
+             response_body from attempts where webhook_id = ? and event_id = ? order by number")
+        .bind(webhook)
+        .bind(delivery.event_id),
     )?;
-    let statement = "select object, data, occurred_at from events where id = ?";
-    let (object, data, occurred_at): (String, String, Micros) =
-        tx.one(sql(statement).bind(delivery.event_id))?;
-    let data = RawValue::from_string(data)
-        .map_err(|e| db::Error::Internal(format!("the data of event {}: {e}", delivery.event_id)))?;
+    let statement = "select object, data from events where id = ? and occurred_at = ?";
+    let (object, data): (String, String) =
+        tx.one(sql(statement).bind(delivery.event_id).bind(delivery.created_at))?;
+    let occurred_at = delivery.created_at;
     Ok(Some(DeliveryWithAttempts { delivery, attempts, object, data, occurred_at }))
 }
 
@@ -269,13 +301,18 @@ fn find_bare(
     public_id: &str,
 ) -> db::Result<Option<Delivery>> {
     let Some((uid, of)) = id::parse_delivery_id(public_id) else { return Ok(None) };
-    if of != webhook {
+    if of != webhook || super::find(tx, scope, webhook)?.is_none() {
         return Ok(None);
     }
-    let statement = format!(
-        "select {COLUMNS} where e.uid = ? and d.webhook_id = ? and d.company_id = ? and w.deleted_at is null"
-    );
-    tx.find(sql(statement).bind(uid).bind(webhook).bind(scope.company()))
+    let statement = "select id, occurred_at from events where uid = ? and company_id = ?";
+    let event: Option<(EventId, Micros)> = tx.find(sql(statement).bind(uid).bind(scope.company()))?;
+    let Some((event, created_at)) = event else { return Ok(None) };
+    let bind = |select: &str| sql(select.to_owned()).bind(webhook).bind(scope.company());
+    let pending = tx.find(bind(PENDING).and(" and d.event_id = ?").bind(event))?;
+    if pending.is_some() {
+        return Ok(pending);
+    }
+    tx.find(bind(FINISHED).and(" and d.created_at = ? and d.event_id = ?").bind(created_at).bind(event))
 }
 
 /// Sends a delivery again, as a new series under the same id; at once if the webhook is active, else it
@@ -291,16 +328,127 @@ pub fn resend(
 ) -> db::Result<Option<Delivery>> {
     let Some(owner) = lock(tx, scope, webhook)? else { return Ok(None) };
     let Some(delivery) = find_bare(tx, scope, webhook, public_id)? else { return Ok(None) };
-    tx.execute(
-        sql("update deliveries set state = 'pending', series_attempts = 0, series_started_at = null,
-             activation = ?, next_attempt_at = ?, delivered_at = null where id = ?")
-        .bind(owner.activation)
-        .bind(tx.now())
-        .bind(delivery.row),
-    )?;
-    tx.wake(Wake::Deliveries);
+    match delivery.state {
+        DeliveryState::Pending | DeliveryState::Held => restart(tx, &owner, delivery.event_id)?,
+        DeliveryState::Delivered
+        | DeliveryState::Exhausted
+        | DeliveryState::Cancelled
+        | DeliveryState::Expired => {
+            reopen(tx, &owner, &[(delivery.created_at, delivery.event_id)], None)?;
+        }
+    }
+    tx.note(Note::Due(webhook));
     find_bare(tx, scope, webhook, public_id)
 }
+
+/// A pending one begins a new series now.
+fn restart(tx: &mut Tx<'_>, owner: &Webhook, event: EventId) -> db::Result<()> {
+    tx.execute(
+        sql("update deliveries set series_attempts = 0, series_started_at = null, activation = ?,
+             next_attempt_at = ? where webhook_id = ? and event_id = ?")
+        .bind(owner.activation)
+        .bind(tx.now())
+        .bind(owner.id)
+        .bind(event),
+    )?;
+    Ok(())
+}
+
+/// Makes finished deliveries pending again, each with a new series that begins now. Those that are no longer
+/// there are passed over. Gives how many it were.
+///
+/// # Errors
+/// The database's.
+pub(super) fn reopen(
+    tx: &mut Tx<'_>,
+    owner: &Webhook,
+    deliveries: &[(Micros, EventId)],
+    replay: Option<i64>,
+) -> db::Result<u64> {
+    let mut reopened = 0;
+    for (created_at, event) in deliveries {
+        let key = "webhook_id = ? and created_at = ? and event_id = ?";
+        let bind = |text: String| sql(text).bind(owner.id).bind(*created_at).bind(*event);
+        let copied = tx.execute(
+            sql("insert into deliveries (webhook_id, event_id, company_id, event_type, activation, attempts,
+                 series_attempts, next_attempt_at, replay_id, created_at)
+                 select webhook_id, event_id, company_id, event_type, cast(? as bigint), attempts, 0,
+                 cast(? as bigint), cast(? as bigint), created_at from finished_deliveries
+                 where webhook_id = ? and created_at = ? and event_id = ?")
+            .bind(owner.activation)
+            .bind(tx.now())
+            .bind(replay)
+            .bind(owner.id)
+            .bind(*created_at)
+            .bind(*event),
+        )?;
+        tx.execute(bind(format!("delete from finished_deliveries where {key}")))?;
+        reopened += copied;
+    }
+    Ok(reopened)
+}
+
+/// A pending delivery on its way to the finished ones.
+struct Pending {
+    webhook: WebhookId,
+    event: EventId,
+    company: CompanyId,
+    event_type: String,
+    attempts: i64,
+    created_at: Micros,
+}
+
+impl FromRow for Pending {
+    fn from_row(row: &mut Row<'_>) -> db::Result<Pending> {
+        Ok(Pending {
+            webhook: row.get()?,
+            event: row.get()?,
+            company: row.get()?,
+            event_type: row.get()?,
+            attempts: row.get()?,
+            created_at: row.get()?,
+        })
+    }
+}
+
+const KEYS: Columns = Columns {
+    table: "deliveries",
+    columns: &[("webhook_id", Kind::Int), ("event_id", Kind::Int), ("attempts", Kind::Int)],
+};
+
+/// Ends pending deliveries without an attempt: those that `which`, a condition with its values, names. Gives
+/// how many it were, `limit` at most.
+///
+/// # Errors
+/// The database's.
+pub(super) fn end_pending(tx: &mut Tx<'_>, which: Sql, limit: i64, state: DeliveryState) -> db::Result<u64> {
+    let pending: Vec<Pending> = tx.all(which.and(" limit ?").bind(limit))?;
+    let key = |p: &Pending| vec![p.webhook.into(), p.event.into(), p.attempts.into()];
+    // One that was attempted or finished since it was read is left alone.
+    let found = tx.delete_rows(&KEYS, pending.iter().map(key).collect())?;
+    let now = tx.now();
+    let ended: Vec<_> = pending.iter().zip(found).filter(|(_, found)| *found).map(|(p, _)| p).collect();
+    let rows = ended.iter().map(|p| {
+        let (kind, state) = (p.event_type.as_str().into(), state.as_str().into());
+        let (webhook, company) = (p.webhook.into(), p.company.into());
+        vec![
+            webhook,
+            p.event.into(),
+            company,
+            kind,
+            state,
+            p.attempts.into(),
+            p.created_at.into(),
+            now.into(),
+        ]
+    });
+    tx.insert_rows(&super::record::FINISHED, rows.collect())?;
+    Ok(u64::try_from(ended.len()).unwrap_or(u64::MAX))
+}
+
+/// The columns that [`end_pending`] reads.
+pub(super) const ENDING: &str =
+    "select d.webhook_id, d.event_id, d.company_id, d.event_type, d.attempts, d.created_at from deliveries d";
 
 /// Background work: cancels what deleted webhooks left pending. Gives the number of deliveries.
 ///
@@ -311,12 +459,8 @@ pub async fn cancel_orphans(db: &Db) -> db::Result<u64> {
     loop {
         let cancelled = db
             .write("deliveries.cancel", |tx| {
-                tx.execute(
-                    sql("update deliveries set state = 'cancelled', next_attempt_at = null where id in
-                         (select d.id from deliveries d join webhooks w on w.id = d.webhook_id
-                          where w.deleted_at is not null and d.state = 'pending' limit ?)")
-                    .bind(CANCEL_BATCH),
-                )
+                let orphans = " where d.webhook_id in (select id from webhooks where deleted_at is not null)";
+                end_pending(tx, sql(format!("{ENDING}{orphans}")), CANCEL_BATCH, DeliveryState::Cancelled)
             })
             .await?;
         total += cancelled;

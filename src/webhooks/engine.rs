@@ -1,500 +1,540 @@
-//! The engine: picks deliveries that are due, sends them, and writes down what came of it. The rows are
-//! the truth; what is in memory is only who is on the way, so there is nothing to repair after a crash:
-//! whatever was in flight is still pending and is sent again.
+//! The engine: does what the [`scheduler`](super::scheduler) says. Reads what is due, sends it, and has written
+//! down what came of it. The rows are the truth; after a crash whatever was in flight is pending still and is sent
+//! again, and there is nothing to repair.
 //!
-//! One process at a time runs it (`db::Lead`). A webhook has a few requests in flight at most, so that
-//! one that hangs costs the others nothing; one that was just verified again starts with a single one.
+//! Nothing here polls: deliveries are handed over by the transactions that make them (`db::handover`), timers are set
+//! for those that are due later, and on PostgreSQL the other processes' hints come in by [`hints`](super::hints).
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use serde_json::value::RawValue;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use futures_util::FutureExt as _;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
-use super::attempt::{self, Parcel};
+use super::attempt::{self, Outcome, Parcel, Recipient};
+use super::hints::{self, Hints};
+use super::lane::{CAP_FIRST, Landing, Question, Reply};
 use super::record::{self, Ended};
-use super::{COLUMNS, Secret, Webhook};
+use super::scheduler::{Scheduler, Start, Verdict};
+use super::shards::{self, Link, NodeId, Owned};
+use super::tally::Tally;
+use super::{COLUMNS, Webhook, due};
 use crate::ctx::Ctx;
-use crate::db::{self, FromRow, Row, Tx, Wake, sql};
+use crate::db::{self, Db, Heard, Note, Reader, Wake, sql};
 use crate::events;
-use crate::kernel::clock::Micros;
-use crate::kernel::id::{self, DeliveryId, WebhookId};
+use crate::kernel::id::{self, EventId, WebhookId};
 use crate::metrics::AttemptLabels;
+use crate::outbound::FailureKind;
 
-/// Requests in flight to one webhook at most.
-const LANE_MAX: usize = 8;
-/// A lane that was just reactivated starts with one request in flight and gets another each time this
-/// many succeeded.
-const SLOW_START_STEP: u32 = 8;
-/// Requests in flight over all webhooks at most: each holds a socket and a body.
-const IN_FLIGHT_MAX: usize = 512;
-/// Looks at all webhooks even if nobody asked: a lost wake-up costs this at most.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
-/// The same where other processes append events too, whose wake-ups don't reach this one.
-const LOOK_EVERY_SHARED: Duration = Duration::from_secs(2);
-/// Waits this long before it tries again to write results that the database didn't take.
-const RECORD_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// Looks at all rows even if nobody asked: a note that was lost costs this at most.
+const LOOK_EVERY: Duration = Duration::from_secs(600);
+/// The same where other processes append events too, whose hints may be lost with them.
+const LOOK_EVERY_SHARED: Duration = Duration::from_secs(10);
+/// Waits this long before it asks a database again that didn't answer.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// Results that are written in one transaction.
+const BATCH_MAX: usize = 512;
+/// Webhooks that are loaded with one statement.
+const LOAD_MAX: usize = 500;
+/// Sums by the minute are written this often; a crash loses so much of them.
+const TALLY_EVERY: Duration = Duration::from_secs(5);
 
 /// Runs until `stop` turns true; then waits for the requests in flight and writes their results.
 pub async fn run(ctx: Ctx, mut stop: watch::Receiver<bool>) {
-    let mut wakes = ctx.db.wakes().subscribe(Wake::Deliveries);
-    let mut engine = Engine {
-        ctx,
-        lanes: HashMap::new(),
-        flights: JoinSet::new(),
-        look: Look::Everywhere,
-        crowded: false,
-        last_asked: WebhookId(0),
-        looked_everywhere_at: Instant::now(),
-    };
-    while !*stop.borrow() {
-        let sleep = engine.fill().await;
-        tokio::select! {
-            ended = engine.flights.join_next(), if !engine.flights.is_empty() => engine.land(ended).await,
-            _ = wakes.changed() => engine.look = Look::Everywhere,
-            () = tokio::time::sleep(sleep) => engine.look_where_due(),
-            _ = stop.changed() => {}
-        }
-    }
-    while let Some(ended) = engine.flights.join_next().await {
-        engine.land(Some(ended)).await;
+    let (owned, leases) = watch::channel(shards::first(&ctx));
+    let (busy, told_busy) = watch::channel(BTreeSet::new());
+    let (end_leases, end) = watch::channel(false);
+    let node = ctx.db.is_shared().then(|| i64::from_le_bytes(ctx.seed.bytes()));
+    let keeper =
+        node.map(|node| tokio::spawn(shards::keep(ctx.clone(), node, Link { owned, busy: told_busy }, end)));
+    let mut engine = Engine::new(ctx.clone(), node, leases, busy);
+    engine.work(&mut stop).await;
+    engine.finish().await;
+    end_leases.send_replace(true);
+    if let (Some(keeper), Some(node)) = (keeper, node) {
+        let _ = keeper.await;
+        shards::release(&ctx, node).await;
     }
 }
 
 struct Engine {
     ctx: Ctx,
-    lanes: HashMap<WebhookId, Lane>,
-    flights: JoinSet<Ended>,
-    look: Look,
-    /// Some lane had to wait for a slot of [`IN_FLIGHT_MAX`].
-    crowded: bool,
-    /// Whose turn it was last.
-    last_asked: WebhookId,
-    looked_everywhere_at: Instant,
+    node: Option<NodeId>,
+    leases: watch::Receiver<Owned>,
+    busy: watch::Sender<BTreeSet<i64>>,
+    scheduler: Scheduler,
+    notes: Reader,
+    wakes: watch::Receiver<u64>,
+    /// Where attempts put their results.
+    landing: mpsc::UnboundedSender<Ended>,
+    landed: mpsc::UnboundedReceiver<Ended>,
+    reads: JoinSet<Read>,
+    /// Webhooks to load.
+    changed: HashSet<WebhookId>,
+    /// All of them.
+    changed_all: bool,
+    loading: bool,
+    results: Vec<Ended>,
+    writing: Option<JoinHandle<Vec<(WebhookId, EventId, Verdict)>>>,
+    tally: Tally,
+    /// What other processes are to be told.
+    hints: Hints,
+    telling: bool,
+    /// What other processes tell us.
+    heard: mpsc::Receiver<Heard>,
+    looked_at: Instant,
 }
 
-/// Where new work may be.
-enum Look {
-    Everywhere,
-    At(HashSet<WebhookId>),
-}
-
-/// One active webhook in memory.
-struct Lane {
-    webhook: Webhook,
-    secrets: Vec<Secret>,
-    in_flight: HashSet<DeliveryId>,
-    /// Requests that may be in flight now.
-    cap: usize,
-    successes: u32,
-    /// What was held before this activation may still be there.
-    backlog: bool,
-    next_due: Option<Micros>,
-    bucket: Option<Bucket>,
-}
-
-/// A rate limit: tokens come at `per_s`, one is taken for each request.
-struct Bucket {
-    per_s: f64,
-    tokens: f64,
-    at: Micros,
-}
-
-impl Bucket {
-    /// Whole tokens at `now`.
-    fn available(&mut self, now: Micros) -> usize {
-        let most = self.per_s.max(1.0);
-        self.tokens = (self.tokens + now.since(self.at).as_secs_f64() * self.per_s).min(most);
-        self.at = now;
-        // At most `per_s`, which is a setting of limited size.
-        self.tokens as usize
-    }
-
-    fn next_at(&self) -> Micros {
-        self.at.after(Duration::from_secs_f64((1.0 - self.tokens).max(0.0) / self.per_s))
-    }
-}
-
-impl Lane {
-    fn new(webhook: Webhook, secrets: Vec<Secret>, cap: usize, now: Micros) -> Lane {
-        let bucket =
-            webhook.settings.rate_per_s.map(|per_s| Bucket { per_s, tokens: per_s.max(1.0), at: now });
-        Lane {
-            webhook,
-            secrets,
-            in_flight: HashSet::new(),
-            cap,
-            successes: 0,
-            backlog: true,
-            next_due: None,
-            bucket,
-        }
-    }
-
-    /// Takes over new settings; a new activation starts slowly.
-    fn renew(&mut self, webhook: Webhook, secrets: Vec<Secret>, now: Micros) {
-        let reactivated = webhook.activation != self.webhook.activation;
-        if reactivated || webhook.settings.rate_per_s != self.webhook.settings.rate_per_s {
-            let in_flight = std::mem::take(&mut self.in_flight);
-            let cap = if reactivated { 1 } else { self.cap };
-            *self = Lane { in_flight, ..Lane::new(webhook, secrets, cap, now) };
-        } else {
-            (self.webhook, self.secrets) = (webhook, secrets);
-        }
-    }
-
-    fn free(&self) -> usize {
-        self.cap.saturating_sub(self.in_flight.len())
-    }
-
-    fn landed(&mut self, ended: &Ended) {
-        self.in_flight.remove(&ended.delivery);
-        if !ended.outcome.success {
-            return;
-        }
-        self.successes += 1;
-        if self.successes.is_multiple_of(SLOW_START_STEP) {
-            self.cap = (self.cap + 1).min(LANE_MAX);
-        }
-    }
-}
-
-/// A delivery that is due, with all that its body needs.
-struct Due {
-    id: DeliveryId,
-    uid: String,
-    kind: String,
-    object: String,
-    data: Box<RawValue>,
-    occurred_at: Micros,
-    attempts: u32,
-}
-
-impl FromRow for Due {
-    fn from_row(row: &mut Row<'_>) -> db::Result<Due> {
-        let (id, uid, kind, object) = (row.get()?, row.get()?, row.get()?, row.get()?);
-        let data = RawValue::from_string(row.get()?)
-            .map_err(|e| db::Error::Internal(format!("the data of delivery {id:?}: {e}")))?;
-        Ok(Due { id, uid, kind, object, data, occurred_at: row.get()?, attempts: row.get()? })
-    }
-}
-
-/// What a lane asks the database for.
-#[derive(Clone)]
-struct Question {
-    webhook: WebhookId,
-    activation: i64,
-    revision: i64,
-    backlog: bool,
-    limit: i64,
-}
-
-struct Reply {
-    webhook: WebhookId,
-    backlog: bool,
-    due: Vec<Due>,
-    next_due: Option<Micros>,
+/// What was done with the database beside writing results.
+enum Read {
+    Replies(Vec<Reply>),
+    /// Those of the ids that are active, or all.
+    Webhooks(Option<Vec<WebhookId>>, Vec<Webhook>),
+    Tally(db::Result<()>),
+    Told(db::Result<()>),
 }
 
 impl Engine {
-    /// Starts what is due and has a slot; gives the time until something else may be.
-    async fn fill(&mut self) -> Duration {
-        let every = if self.ctx.db.is_shared() { LOOK_EVERY_SHARED } else { LOOK_EVERY };
-        if self.looked_everywhere_at.elapsed() >= every {
-            self.look = Look::Everywhere;
+    fn new(
+        ctx: Ctx,
+        node: Option<NodeId>,
+        leases: watch::Receiver<Owned>,
+        busy: watch::Sender<BTreeSet<i64>>,
+    ) -> Engine {
+        let (landing, landed) = mpsc::unbounded_channel();
+        Engine {
+            node,
+            leases,
+            busy,
+            scheduler: Scheduler::default(),
+            notes: ctx.db.inbox().open(),
+            wakes: ctx.db.wakes().subscribe(Wake::Deliveries),
+            landing,
+            landed,
+            reads: JoinSet::new(),
+            changed: HashSet::new(),
+            changed_all: true,
+            loading: false,
+            results: Vec::new(),
+            writing: None,
+            tally: Tally::default(),
+            hints: Hints::default(),
+            telling: false,
+            heard: ctx.db.listen(),
+            looked_at: Instant::now(),
+            ctx,
         }
-        if let Err(error) = self.start_due().await {
-            tracing::error!(error = %error, "the delivery engine can't read the database");
-            self.look = Look::Everywhere;
-            return RECORD_AGAIN_AFTER;
-        }
-        let now = self.ctx.clock.now();
-        let next = self.lanes.values().filter(|lane| lane.free() > 0).filter_map(|lane| lane.next_due).min();
-        let rest = every.saturating_sub(self.looked_everywhere_at.elapsed());
-        next.map_or(rest, |at| at.since(now).min(rest)).max(Duration::from_millis(1))
     }
 
-    /// The timer went off: for a lane whose time has come, or because nobody asked for long.
-    fn look_where_due(&mut self) {
-        let now = self.ctx.clock.now();
-        let is_due = |lane: &Lane| lane.next_due.is_some_and(|at| at <= now);
-        let due: HashSet<_> = self.lanes.iter().filter(|(_, lane)| is_due(lane)).map(|(id, _)| *id).collect();
-        self.look = if due.is_empty() { Look::Everywhere } else { Look::At(due) };
+    async fn work(&mut self, stop: &mut watch::Receiver<bool>) {
+        let mut ended = Vec::new();
+        while !*stop.borrow() {
+            self.take_notes();
+            self.scheduler.tick(self.ctx.clock.now());
+            if self.looked_at.elapsed() >= self.look_every() {
+                self.look_everywhere();
+            }
+            self.start();
+            self.ask();
+            self.write();
+            let sleep = self.sleep();
+            tokio::select! {
+                _ = self.landed.recv_many(&mut ended, BATCH_MAX) => self.land(&mut ended),
+                Some(read) = self.reads.join_next() => self.take_read(read.ok()),
+                verdicts = written(&mut self.writing) => self.take_verdicts(verdicts),
+                () = self.notes.notified() => {}
+                Some(heard) = self.heard.recv() => self.take_hints(heard),
+                _ = self.wakes.changed() => self.look_everywhere(),
+                Ok(()) = self.leases.changed() => self.take_leases(),
+                () = tokio::time::sleep(sleep) => {}
+                _ = stop.changed() => {}
+            }
+        }
     }
 
-    async fn start_due(&mut self) -> anyhow::Result<()> {
-        let look = std::mem::replace(&mut self.look, Look::At(HashSet::new()));
-        if matches!(look, Look::Everywhere) {
-            self.looked_everywhere_at = Instant::now();
-            self.reload().await?;
-        }
-        let mut waiting = self.turns(&look);
-        // Slots are only taken by what is really due, so a chunk that has nothing leaves them to the next.
+    /// Starts nothing more; ends when every result is written.
+    async fn finish(&mut self) {
+        let mut ended = Vec::new();
         loop {
-            let questions = self.questions(&look, &mut waiting);
-            if questions.is_empty() {
-                return Ok(());
+            self.write();
+            if self.scheduler.at_risk() == 0 && self.writing.is_none() {
+                break;
             }
-            let replies = self
-                .ctx
-                .db
-                .read("webhooks.due", move |tx| {
-                    questions.iter().map(|question| answer(tx, question)).collect::<db::Result<Vec<_>>>()
-                })
-                .await?;
-            for reply in replies {
-                self.start(reply);
+            tokio::select! {
+                _ = self.landed.recv_many(&mut ended, BATCH_MAX) => self.land(&mut ended),
+                verdicts = written(&mut self.writing) => self.take_verdicts(verdicts),
             }
+        }
+        if let Err(error) = self.tally.write(&self.ctx.db).await {
+            tracing::warn!(error = %error, "the last sums by the minute can't be written");
         }
     }
 
-    /// The lanes to look at, each time beginning behind the one that was asked last: with too few slots for
-    /// all, each has its turn.
-    fn turns(&mut self, look: &Look) -> VecDeque<WebhookId> {
-        let asked = |id: &&WebhookId| !matches!(look, Look::At(some) if !some.contains(*id));
-        let mut ids: Vec<_> = self.lanes.keys().filter(asked).copied().collect();
-        ids.sort_unstable();
-        let next = ids.partition_point(|id| *id <= self.last_asked);
-        ids.rotate_left(next);
-        self.crowded = false;
-        ids.into()
-    }
-
-    /// Brings the lanes in line with the active webhooks.
-    async fn reload(&mut self) -> anyhow::Result<()> {
-        let webhooks: Vec<Webhook> = self
-            .ctx
-            .db
-            .read("webhooks.active", |tx| {
-                tx.all(sql(format!(
-                    "select {COLUMNS} from webhooks where status = 'active' and deleted_at is null"
-                )))
-            })
-            .await?;
+    /// Takes what transactions handed over.
+    fn take_notes(&mut self) {
+        let taken = self.notes.take();
         let now = self.ctx.clock.now();
-        let active: HashSet<WebhookId> = webhooks.iter().map(|w| w.id).collect();
-        // A lane that is no longer active stays until its requests have landed, so that they count.
-        self.lanes.retain(|id, lane| active.contains(id) || !lane.in_flight.is_empty());
-        for (id, lane) in &mut self.lanes {
-            if !active.contains(id) {
-                (lane.cap, lane.next_due) = (0, None);
+        for note in taken.notes {
+            if !self.is_ours(note.webhook()) {
+                self.hints.add(&note);
+                continue;
+            }
+            match note {
+                Note::Fresh(fresh) => {
+                    let id = fresh.webhook;
+                    if !self.scheduler.offer(fresh, now) {
+                        self.changed.insert(id);
+                    }
+                }
+                Note::Changed(id) => {
+                    self.changed.insert(id);
+                }
+                Note::Due(id) => self.scheduler.look(id, now),
             }
         }
+        if taken.missed {
+            self.look_everywhere();
+        }
+    }
+
+    fn is_ours(&self, webhook: WebhookId) -> bool {
+        self.leases.borrow().epoch(webhook).is_some()
+    }
+
+    /// Takes what other processes told.
+    fn take_hints(&mut self, heard: Heard) {
+        let now = self.ctx.clock.now();
+        match heard {
+            Heard::Lost => self.look_everywhere(),
+            Heard::Hint(text) => {
+                let ours: Vec<_> = hints::parse(&text).filter(|(_, id)| self.is_ours(*id)).collect();
+                for (kind, id) in ours {
+                    match kind {
+                        hints::Kind::Due => self.scheduler.look(id, now),
+                        hints::Kind::Changed => {
+                            self.changed.insert(id);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn look_everywhere(&mut self) {
+        self.looked_at = Instant::now();
+        self.changed_all = true;
+        self.scheduler.look_everywhere(self.ctx.clock.now());
+    }
+
+    /// Starts what is ready and has a slot.
+    fn start(&mut self) {
+        if !self.leases.borrow().holds() {
+            return;
+        }
+        let now = self.ctx.clock.now();
+        while let Some(start) = self.scheduler.next_start(now) {
+            self.ctx.metrics.attempts_in_flight.inc();
+            tokio::spawn(fly(self.ctx.clone(), start, self.landing.clone()));
+        }
+    }
+
+    /// Asks the database for what lanes and changed webhooks need.
+    fn ask(&mut self) {
+        let db = &self.ctx.db;
+        let questions = self.scheduler.questions(self.ctx.clock.now());
+        if !questions.is_empty() {
+            self.reads.spawn(answers(db.clone(), questions));
+        }
+        if !self.loading && (self.changed_all || !self.changed.is_empty()) {
+            self.loading = true;
+            let ids = (!std::mem::take(&mut self.changed_all)).then(|| {
+                let ids: Vec<WebhookId> = self.changed.iter().copied().take(LOAD_MAX).collect();
+                self.changed.retain(|id| !ids.contains(id));
+                ids
+            });
+            self.reads.spawn(webhooks(db.clone(), ids));
+        }
+        if self.tally.is_due(TALLY_EVERY) {
+            let (db, mut tally) = (db.clone(), std::mem::take(&mut self.tally));
+            self.reads.spawn(async move { Read::Tally(tally.write(&db).await) });
+        }
+        if !self.telling && !self.hints.is_empty() {
+            self.telling = true;
+            let (db, hints) = (db.clone(), std::mem::take(&mut self.hints));
+            self.reads.spawn(async move { Read::Told(hints.tell(&db).await) });
+        }
+    }
+
+    fn take_read(&mut self, read: Option<Read>) {
+        let now = self.ctx.clock.now();
+        match read {
+            Some(Read::Replies(replies)) => {
+                for reply in replies {
+                    let id = reply.webhook;
+                    if !self.scheduler.answered(reply, now) {
+                        self.changed.insert(id);
+                    }
+                }
+            }
+            Some(Read::Webhooks(ids, webhooks)) => {
+                self.loading = false;
+                self.take_webhooks(ids, webhooks);
+            }
+            Some(Read::Told(told)) => {
+                self.telling = false;
+                if let Err(error) = told {
+                    tracing::warn!(error = %error, "other processes can't be told of new deliveries");
+                }
+            }
+            Some(Read::Tally(Err(error))) => tracing::warn!(error = %error, "sums by the minute are lost"),
+            Some(Read::Tally(Ok(()))) | None => {}
+        }
+    }
+
+    /// Brings the lanes in line with the webhooks that were loaded: those of `ids`, or all.
+    fn take_webhooks(&mut self, ids: Option<Vec<WebhookId>>, webhooks: Vec<Webhook>) {
+        let now = self.ctx.clock.now();
+        let owned = self.leases.borrow().clone();
+        let all = ids.is_none();
+        let mut gone: HashSet<WebhookId> =
+            ids.unwrap_or_else(|| self.scheduler.open_lanes()).into_iter().collect();
         for webhook in webhooks {
-            let secrets = match webhook.secrets(&self.ctx.key, now) {
-                Ok(secrets) => secrets,
+            let id = webhook.id;
+            let Some(epoch) = owned.epoch(id) else { continue };
+            // One that became active again just now starts slowly; at our own start nothing is known of any.
+            let cap = if !all && webhook.activation > 1 { 1 } else { CAP_FIRST };
+            match Recipient::new(webhook, &self.ctx.key, now) {
+                Ok(recipient) => {
+                    gone.remove(&id);
+                    self.scheduler.open(recipient.into(), epoch, cap, now);
+                }
                 Err(error) => {
-                    tracing::error!(webhook.id = webhook.id.0, error = %error, "a webhook can't be signed for");
-                    continue;
-                }
-            };
-            match self.lanes.get_mut(&webhook.id) {
-                Some(lane) => lane.renew(webhook, secrets, now),
-                None => {
-                    let cap = if webhook.activation > 1 { 1 } else { LANE_MAX };
-                    self.lanes.insert(webhook.id, Lane::new(webhook, secrets, cap, now));
+                    tracing::error!(webhook.id = id.0, error = %error, "a webhook can't be signed for");
                 }
             }
         }
-        Ok(())
+        for id in gone {
+            self.scheduler.close(id, now);
+        }
+        self.tell_busy();
     }
 
-    fn questions(&mut self, look: &Look, waiting: &mut VecDeque<WebhookId>) -> Vec<Question> {
+    /// The leases changed: lanes of shards that are no longer ours are closed, those that became ours are loaded.
+    fn take_leases(&mut self) {
+        let (owned, now) = (self.leases.borrow_and_update().clone(), self.ctx.clock.now());
+        for id in self.scheduler.open_lanes() {
+            if owned.epoch(id).is_none() {
+                self.scheduler.close(id, now);
+            }
+        }
+        self.changed_all = true;
+        self.tell_busy();
+    }
+
+    /// Tells the keeper of the leases which shards that we don't own any more still have requests under way.
+    fn tell_busy(&self) {
+        if self.node.is_none() {
+            return;
+        }
+        let busy: BTreeSet<i64> = self.scheduler.closing_lanes().map(shards::shard_of).collect();
+        self.busy.send_if_modified(|told| {
+            let changed = *told != busy;
+            *told = busy;
+            changed
+        });
+    }
+
+    /// Until something may be to be done that nothing tells of.
+    fn sleep(&self) -> Duration {
         let now = self.ctx.clock.now();
-        let mut room = IN_FLIGHT_MAX.saturating_sub(self.flights.len());
-        let mut questions = Vec::new();
-        while let Some(id) = waiting.pop_front() {
-            let Some(lane) = self.lanes.get_mut(&id) else { continue };
-            if room == 0 && lane.free() > 0 {
-                waiting.push_front(id);
-                self.crowded = self.flights.len() >= IN_FLIGHT_MAX;
-                break;
-            }
-            if matches!(look, Look::Everywhere) {
-                // Another transaction may have appended by the activation before this one, and committed since.
-                lane.backlog = true;
-            }
-            let tokens = lane.bucket.as_mut().map_or(usize::MAX, |bucket| bucket.available(now));
-            let take = lane.free().min(room).min(tokens);
-            if take == 0 {
-                if tokens == 0 {
-                    lane.next_due = lane.bucket.as_ref().map(Bucket::next_at);
-                }
-                continue;
-            }
-            room -= take;
-            self.last_asked = id;
-            // Those in flight are still pending in the database: they come along and are skipped.
-            let limit = i64::try_from(take + lane.in_flight.len()).unwrap_or(i64::MAX);
-            questions.push(Question {
-                webhook: id,
-                activation: lane.webhook.activation,
-                revision: lane.webhook.revision,
-                backlog: lane.backlog,
-                limit,
-            });
-        }
-        questions
+        let timer = self.scheduler.next_at().map(|at| at.since(now));
+        let look = self.look_every().saturating_sub(self.looked_at.elapsed());
+        let tally = self.tally.due_in(TALLY_EVERY);
+        let sleep = timer.into_iter().chain(tally).chain([look]).min().unwrap_or(look);
+        sleep.max(Duration::from_millis(1))
     }
 
-    fn start(&mut self, reply: Reply) {
-        let Some(lane) = self.lanes.get_mut(&reply.webhook) else { return };
-        lane.backlog = reply.backlog;
-        lane.next_due = reply.next_due;
-        for due in reply.due {
-            let limited = lane.bucket.as_ref().is_some_and(|bucket| bucket.tokens < 1.0);
-            if lane.free() == 0 || limited {
-                // The next one that lands, or the next token, looks here again.
-                break;
-            }
-            if !lane.in_flight.insert(due.id) {
-                continue;
-            }
-            if let Some(bucket) = &mut lane.bucket {
-                bucket.tokens -= 1.0;
-            }
-            self.flights.spawn(fly(self.ctx.clone(), lane.webhook.clone(), lane.secrets.clone(), due));
-        }
-        if let Some(bucket) = lane.bucket.as_ref().filter(|bucket| bucket.tokens < 1.0) {
-            lane.next_due = Some(bucket.next_at());
+    fn look_every(&self) -> Duration {
+        if self.ctx.db.is_shared() { LOOK_EVERY_SHARED } else { LOOK_EVERY }
+    }
+
+    /// Attempts ended: their slots are free, their results are to be written.
+    fn land(&mut self, ended: &mut Vec<Ended>) {
+        let now = self.ctx.clock.now();
+        for ended in ended.drain(..) {
+            self.ctx.metrics.attempts_in_flight.dec();
+            self.ctx.metrics.attempts.get_or_create(&AttemptLabels { outcome: word(&ended.outcome) }).inc();
+            self.tally.add(ended.webhook, &ended.outcome);
+            self.scheduler.landed(ended.webhook, ended.event, landing(&ended.outcome), now);
+            self.results.push(ended);
         }
     }
 
-    /// Writes down what landed: all that is there, sharing a commit. The slots are free only after that,
-    /// so nothing is sent twice because its result wasn't written yet.
-    async fn land(&mut self, first: Option<Result<Ended, tokio::task::JoinError>>) {
-        let mut landed = Vec::new();
-        let mut next = first;
-        while let Some(ended) = next {
-            match ended {
-                Ok(ended) => landed.push(ended),
-                Err(error) => tracing::error!(error = %error, "an attempt ended without a result"),
-            }
-            next = self.flights.try_join_next();
-        }
-        let lost = self.record(&landed).await;
-        for ended in landed.iter().filter(|ended| !lost.contains(&ended.delivery)) {
-            if let Some(lane) = self.lanes.get_mut(&ended.webhook) {
-                lane.landed(ended);
-            }
-            if let Look::At(some) = &mut self.look {
-                some.insert(ended.webhook);
-            }
-        }
-        if self.crowded {
-            self.look = Look::Everywhere;
+    /// Has results written: all that are there, sharing a commit. What lands meanwhile goes with the next batch, so
+    /// batches grow with the load.
+    fn write(&mut self) {
+        if self.writing.is_none() && !self.results.is_empty() {
+            let rest = self.results.split_off(self.results.len().min(BATCH_MAX));
+            let batch = std::mem::replace(&mut self.results, rest);
+            self.writing = Some(tokio::spawn(write(self.ctx.clone(), self.node, batch)));
         }
     }
 
-    /// Writes results until the database has them: without them nothing could be decided anyway. One that the
-    /// database refuses for good is a bug of ours; it is given back, and its delivery keeps its slot, so that it
-    /// isn't sent over and over, and holds up nobody else.
-    async fn record(&self, landed: &[Ended]) -> HashSet<DeliveryId> {
-        let mut lost = HashSet::new();
-        let mut left = landed.to_vec();
-        while !left.is_empty() {
-            let writes = left.iter().map(|ended| {
-                let (ended, gaps) = (ended.clone(), self.ctx.config.webhooks.retry_schedule.clone());
-                self.ctx.db.write("webhooks.record", move |tx| record::attempt(tx, &gaps, &ended))
-            });
-            let results = join_all(writes).await;
-            let mut again = Vec::new();
-            for (ended, result) in left.into_iter().zip(results) {
-                let Err(error) = result else { continue };
-                tracing::error!(delivery.row = ended.delivery.0, error = %error, "a result can't be written");
-                match error {
-                    db::Error::Unavailable(_) | db::Error::Busy => again.push(ended),
-                    db::Error::Constraint(_) | db::Error::Internal(_) => drop(lost.insert(ended.delivery)),
-                }
+    fn take_verdicts(&mut self, verdicts: Vec<(WebhookId, EventId, Verdict)>) {
+        self.writing = None;
+        let now = self.ctx.clock.now();
+        for (webhook, event, verdict) in verdicts {
+            if verdict == Verdict::Fenced {
+                self.changed_all = true;
             }
-            left = again;
-            if !left.is_empty() {
-                tokio::time::sleep(RECORD_AGAIN_AFTER).await;
-            }
+            self.scheduler.written(webhook, event, verdict, now);
         }
-        lost
+        self.tell_busy();
     }
 }
 
-/// One attempt on its way.
-async fn fly(ctx: Ctx, webhook: Webhook, secrets: Vec<Secret>, due: Due) -> Ended {
-    let target = &webhook.settings.target;
-    let parcel = Parcel {
-        id: &id::delivery_id(&due.uid, webhook.id),
-        target,
-        body: events::body(&due.kind, &due.object, &due.data, due.occurred_at, webhook.id, target),
-        secrets: &secrets,
-        headers: &webhook.settings.headers,
-        accept_any_2xx: webhook.settings.accept_any_2xx,
-        test: false,
+/// Waits for the batch that is being written; for ever if there is none.
+async fn written(
+    writing: &mut Option<JoinHandle<Vec<(WebhookId, EventId, Verdict)>>>,
+) -> Vec<(WebhookId, EventId, Verdict)> {
+    match writing {
+        Some(handle) => handle.await.unwrap_or_default(),
+        None => std::future::pending().await,
+    }
+}
+
+/// Answers questions, however long the database takes. If it refuses them together each is asked alone, so that one
+/// row that can't be read holds up its own webhook only.
+async fn answers(db: Db, questions: Vec<Question>) -> Read {
+    let read = async |asked: Vec<Question>| {
+        db.read("webhooks.due", move |tx| asked.iter().map(|question| due::answer(tx, question)).collect())
+            .await
     };
-    ctx.metrics.attempts_in_flight.inc();
-    let outcome = attempt::send(&ctx.to_webhooks, &ctx.clock, ctx.config.webhooks.timeout, parcel).await;
-    ctx.metrics.attempts_in_flight.dec();
-    let word = match outcome.error {
+    loop {
+        match read(questions.clone()).await {
+            Ok(replies) => return Read::Replies(replies),
+            Err(error @ (db::Error::Internal(_) | db::Error::Constraint(_))) => {
+                tracing::error!(error = %error, "the delivery engine can't read what is due");
+                break;
+            }
+            Err(error) => tracing::error!(error = %error, "the delivery engine can't read what is due"),
+        }
+        tokio::time::sleep(AGAIN_AFTER).await;
+    }
+    let mut replies = Vec::new();
+    for question in questions {
+        let reply = read(vec![question.clone()]).await.ok().and_then(|mut replies| replies.pop());
+        replies.push(reply.unwrap_or_else(|| Reply::unreadable(&question)));
+    }
+    Read::Replies(replies)
+}
+
+/// The active webhooks among `ids`, or all, however long the database takes.
+async fn webhooks(db: Db, ids: Option<Vec<WebhookId>>) -> Read {
+    loop {
+        let asked = ids.clone();
+        match db.read("webhooks.active", move |tx| load(tx, asked.as_deref())).await {
+            Ok(webhooks) => return Read::Webhooks(ids, webhooks),
+            Err(error) => tracing::error!(error = %error, "the delivery engine can't read the webhooks"),
+        }
+        tokio::time::sleep(AGAIN_AFTER).await;
+    }
+}
+
+fn load(tx: &mut db::Tx<'_>, ids: Option<&[WebhookId]>) -> db::Result<Vec<Webhook>> {
+    let mut statement =
+        format!("select {COLUMNS} from webhooks where status = 'active' and deleted_at is null");
+    if let Some(ids) = ids {
+        // Numbers of ours.
+        let list: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        statement.push_str(&format!(" and id in ({})", list.join(", ")));
+    }
+    tx.all(sql(statement))
+}
+
+/// One attempt on its way. However it ends, a result comes of it.
+async fn fly(ctx: Ctx, start: Start, landing: mpsc::UnboundedSender<Ended>) {
+    let Start { recipient, epoch, ready } = start;
+    let (webhook, event) = (&recipient.webhook, &*ready.event);
+    let target = &webhook.settings.target;
+    let id = id::delivery_id(&event.uid, webhook.id);
+    let body = events::body(&event.kind, &event.object, &event.data, event.occurred_at, webhook.id, target);
+    let parcel = Parcel { id: &id, body, test: false };
+    let sending =
+        attempt::send(&ctx.to_webhooks, &ctx.clock, ctx.config.webhooks.timeout, &recipient, parcel);
+    let outcome = AssertUnwindSafe(sending).catch_unwind().await;
+    let outcome = outcome.unwrap_or_else(|_| Outcome::broken(target, ctx.clock.now()));
+    let ended = Ended {
+        webhook: webhook.id,
+        event: event.id,
+        company: webhook.company_id,
+        event_type: event.kind.clone(),
+        created_at: event.occurred_at,
+        epoch,
+        activation: webhook.activation,
+        failing: webhook.failing_since.is_some(),
+        earlier: ready.attempts,
+        outcome,
+    };
+    // The engine waits for all before it ends.
+    let _ = landing.send(ended);
+}
+
+fn landing(outcome: &Outcome) -> Landing {
+    let timed_out = outcome.error == Some(FailureKind::Timeout);
+    Landing {
+        success: outcome.success,
+        timed_out,
+        congested: timed_out || matches!(outcome.status_code, Some(429 | 503)),
+        duration: outcome.duration,
+    }
+}
+
+/// The attempt's outcome for the metrics.
+fn word(outcome: &Outcome) -> &'static str {
+    match outcome.error {
         None if outcome.success => "success",
         None => "refused",
         Some(kind) => kind.as_str(),
+    }
+}
+
+/// Writes a batch until the database has it: without it nothing could be decided anyway.
+async fn write(ctx: Ctx, node: Option<NodeId>, batch: Vec<Ended>) -> Vec<(WebhookId, EventId, Verdict)> {
+    let keys: Vec<_> = batch.iter().map(|ended| (ended.webhook, ended.event)).collect();
+    let verdicts = match write_together(&ctx, node, batch.clone()).await {
+        Ok(verdicts) => verdicts,
+        Err(error) => {
+            tracing::error!(error = %error, "a batch of results is refused; each is written alone");
+            let mut verdicts = Vec::new();
+            for ended in batch {
+                verdicts.extend(write_together(&ctx, node, vec![ended]).await.unwrap_or_else(|error| {
+                    tracing::error!(error = %error, "a result can't be written");
+                    vec![Verdict::Stuck]
+                }));
+            }
+            verdicts
+        }
     };
-    ctx.metrics.attempts.get_or_create(&AttemptLabels { outcome: word }).inc();
-    Ended {
-        delivery: due.id,
-        webhook: webhook.id,
-        activation: webhook.activation,
-        earlier: due.attempts,
-        outcome,
-    }
+    keys.into_iter().zip(verdicts).map(|((webhook, event), verdict)| (webhook, event, verdict)).collect()
 }
 
-const DUE: &str = "select d.id, e.uid, e.type, e.object, e.data, e.occurred_at, d.attempts
-    from deliveries d join events e on e.id = d.event_id where d.webhook_id = ? and d.state = 'pending'";
-
-/// Whether the webhook is still as the lane knows it. In one snapshot with the deliveries, so that what was
-/// made after a change never goes out by the settings from before; if it isn't, the
-/// wake-up that came with the change brings the new ones.
-fn is_current(tx: &mut Tx<'_>, question: &Question) -> db::Result<bool> {
-    let statement =
-        "select 1 from webhooks where id = ? and status = 'active' and revision = ? and deleted_at is null";
-    let found: Option<(i64,)> = tx.find(sql(statement).bind(question.webhook).bind(question.revision))?;
-    Ok(found.is_some())
-}
-
-/// What was held comes first, oldest first; then what is due by the clock.
-fn answer(tx: &mut Tx<'_>, question: &Question) -> db::Result<Reply> {
-    if !is_current(tx, question)? {
-        return Ok(Reply { webhook: question.webhook, backlog: true, due: Vec::new(), next_due: None });
+/// # Errors
+/// The database refuses it for good.
+async fn write_together(ctx: &Ctx, node: Option<NodeId>, batch: Vec<Ended>) -> db::Result<Vec<Verdict>> {
+    let batch = std::sync::Arc::new(batch);
+    loop {
+        let (batch, gaps) = (batch.clone(), ctx.config.webhooks.retry_schedule.clone());
+        let write = ctx.db.write("webhooks.record", move |tx| record::batch(tx, &gaps, node, &batch));
+        match write.await {
+            Err(error @ (db::Error::Unavailable(_) | db::Error::Busy)) => {
+                tracing::error!(error = %error, "results can't be written and are kept");
+                tokio::time::sleep(AGAIN_AFTER).await;
+            }
+            done => return done,
+        }
     }
-    let mut due: Vec<Due> = Vec::new();
-    if question.backlog {
-        let statement = format!("{DUE} and d.activation < ? order by d.id limit ?");
-        due = tx.all(sql(statement).bind(question.webhook).bind(question.activation).bind(question.limit))?;
-    }
-    let found = i64::try_from(due.len()).unwrap_or(i64::MAX);
-    let backlog = found > 0;
-    let now = tx.now();
-    if found < question.limit {
-        let statement = format!(
-            "{DUE} and d.activation = ? and d.next_attempt_at <= ? order by d.next_attempt_at, d.id limit ?"
-        );
-        due.extend(
-            tx.all::<Due>(
-                sql(statement)
-                    .bind(question.webhook)
-                    .bind(question.activation)
-                    .bind(now)
-                    .bind(question.limit - found),
-            )?,
-        );
-    }
-    let (next_due,): (Option<Micros>,) = tx.one(
-        sql("select min(next_attempt_at) from deliveries
-             where webhook_id = ? and state = 'pending' and activation = ? and next_attempt_at > ?")
-        .bind(question.webhook)
-        .bind(question.activation)
-        .bind(now),
-    )?;
-    Ok(Reply { webhook: question.webhook, backlog, due, next_due })
 }

@@ -11,14 +11,21 @@
 
 mod attempt;
 mod deliveries;
+mod due;
 mod engine;
+mod health;
+mod hints;
+mod lane;
 mod record;
 mod samples;
 mod schedule;
+mod scheduler;
+mod shards;
 mod sign;
+mod tally;
 mod verify;
 
-pub use self::attempt::{Outcome, is_settable_header};
+pub use self::attempt::{Outcome, Recipient, is_settable_header};
 pub use self::deliveries::{
     Attempt, Delivery, DeliveryFilter, DeliveryState, DeliveryWithAttempts, cancel_orphans,
     find as find_delivery, list as list_deliveries, resend,
@@ -32,7 +39,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use crate::companies::Scope;
-use crate::db::{self, Db, FromRow, Row, Tx, Wake, sql};
+use crate::db::{self, Db, FromRow, Note, Row, Tx, sql};
 use crate::events::EventType;
 use crate::kernel::clock::Micros;
 use crate::kernel::id::{CompanyId, WebhookId};
@@ -144,10 +151,12 @@ pub struct Webhook {
     sealed_previous: Option<Vec<u8>>,
     previous_until: Option<Micros>,
     pub created_at: Micros,
+    /// Since when it fails; see [`health`].
+    pub failing_since: Option<Micros>,
 }
 
 const COLUMNS: &str = "id, company_id, target, events, description, headers, accept_any_2xx, rate_per_s, status,
-    status_reason, status_at, verified_target, activation, revision, secret, previous_secret, previous_until, created_at";
+    status_reason, status_at, verified_target, activation, revision, secret, previous_secret, previous_until, created_at, failing_since";
 
 impl FromRow for Webhook {
     fn from_row(row: &mut Row<'_>) -> db::Result<Webhook> {
@@ -175,6 +184,7 @@ impl FromRow for Webhook {
             sealed_previous: row.get()?,
             previous_until: row.get()?,
             created_at: row.get()?,
+            failing_since: row.get()?,
         })
     }
 }
@@ -196,6 +206,7 @@ impl Webhook {
             "status": self.status.as_str(),
             "status_reason": self.status_reason,
             "status_at": self.status_at.rfc3339(),
+            "failing_since": self.failing_since.map(Micros::rfc3339),
             "created_at": self.created_at.rfc3339(),
         })
     }
@@ -316,7 +327,7 @@ pub fn update(
     if present.settings.target != settings.target {
         set_status(tx, id, Status::Unverified, "The target was changed.")?;
     }
-    tx.wake(Wake::Deliveries);
+    tx.note(Note::Changed(id));
     find(tx, scope, id)
 }
 
@@ -387,7 +398,7 @@ fn set_status(tx: &mut Tx<'_>, id: WebhookId, status: Status, reason: &str) -> d
     let statement = "update webhooks set status = ?, status_reason = ?, status_at = ?,
                      revision = revision + 1 where id = ?";
     tx.execute(sql(statement).bind(status.as_str()).bind(reason).bind(tx.now()).bind(id))?;
-    tx.wake(Wake::Deliveries);
+    tx.note(Note::Changed(id));
     Ok(())
 }
 
@@ -410,7 +421,7 @@ pub fn rotate_secret(
     let statement = "update webhooks set previous_secret = secret, previous_until = ?, secret = ?,
                      revision = revision + 1 where id = ?";
     tx.execute(sql(statement).bind(until).bind(sealed).bind(id))?;
-    tx.wake(Wake::Deliveries);
+    tx.note(Note::Changed(id));
     Ok(Some(secret))
 }
 
@@ -422,7 +433,7 @@ pub fn delete(tx: &mut Tx<'_>, scope: Scope, id: WebhookId) -> db::Result<bool> 
     let statement =
         "update webhooks set deleted_at = ? where company_id = ? and id = ? and deleted_at is null";
     let gone = tx.execute(sql(statement).bind(tx.now()).bind(scope.company()).bind(id))? > 0;
-    tx.wake(Wake::Deliveries);
+    tx.note(Note::Changed(id));
     Ok(gone)
 }
 
@@ -431,9 +442,12 @@ pub fn delete(tx: &mut Tx<'_>, scope: Scope, id: WebhookId) -> db::Result<bool> 
 /// # Errors
 /// The database's.
 pub fn delete_all(tx: &mut Tx<'_>, scope: Scope) -> db::Result<()> {
-    let statement = "update webhooks set deleted_at = ? where company_id = ? and deleted_at is null";
-    tx.execute(sql(statement).bind(tx.now()).bind(scope.company()))?;
-    tx.wake(Wake::Deliveries);
+    let statement =
+        "update webhooks set deleted_at = ? where company_id = ? and deleted_at is null returning id";
+    let gone: Vec<(WebhookId,)> = tx.all(sql(statement).bind(tx.now()).bind(scope.company()))?;
+    for (id,) in gone {
+        tx.note(Note::Changed(id));
+    }
     Ok(())
 }
 

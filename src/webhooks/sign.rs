@@ -39,15 +39,25 @@ impl Secret {
     }
 }
 
-/// The `webhook-signature` header: one signature for each secret, the current one first.
-pub fn signature(secrets: &[Secret], id: &str, at: Micros, body: &[u8]) -> String {
-    let signed = |secret: &Secret| {
-        let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, &secret.0));
+/// A secret ready to sign with.
+#[derive(Debug)]
+pub struct Key(hmac::Key);
+
+impl Key {
+    pub fn new(secret: &Secret) -> Key {
+        Key(hmac::Key::new(hmac::HMAC_SHA256, &secret.0))
+    }
+}
+
+/// The `webhook-signature` header: one signature for each key, the current one first.
+pub fn signature(keys: &[Key], id: &str, at: Micros, body: &[u8]) -> String {
+    let signed = |key: &Key| {
+        let mut context = hmac::Context::with_key(&key.0);
         context.update(format!("{id}.{}.", at.seconds()).as_bytes());
         context.update(body);
         format!("v1,{}", STANDARD.encode(context.sign()))
     };
-    secrets.iter().map(signed).collect::<Vec<_>>().join(" ")
+    keys.iter().map(signed).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -60,9 +70,10 @@ mod tests {
     fn signs_as_an_independent_implementation_does() {
         let secret = Secret::from_bytes(&(0..32).collect::<Vec<u8>>()).unwrap();
         assert_eq!(secret.to_text(), "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
-        let text = signature(std::slice::from_ref(&secret), "msg_1", Micros(1_614_265_330_000_000), b"{}");
+        let text = signature(&[Key::new(&secret)], "msg_1", Micros(1_614_265_330_000_000), b"{}");
         assert_eq!(text, "v1,ATSItIDsNRS9QdKP9XOi7h6JK2iXVz31FeOLrDMxCpU=");
-        let both = signature(&[secret.clone(), secret], "msg_1", Micros(1_614_265_330_999_999), b"{}");
+        let both =
+            signature(&[Key::new(&secret), Key::new(&secret)], "msg_1", Micros(1_614_265_330_999_999), b"{}");
         assert_eq!(both, format!("{text} {text}"));
     }
 }

@@ -1,10 +1,9 @@
 //! Asking a target whether it wants what we send: the verification that makes a webhook active, and test
 //! events. Both are answered at once and are no deliveries: nothing counts them, nothing retries them.
 
-use serde_json::value::to_raw_value;
 use serde_json::{Value as Json, json};
 
-use super::attempt::{self, Outcome, Parcel};
+use super::attempt::{self, Outcome, Parcel, Recipient};
 use super::{Webhook, find, not_verified, samples, verified};
 use crate::companies::{self, Scope};
 use crate::ctx::Ctx;
@@ -100,15 +99,9 @@ async fn send(
     test: bool,
 ) -> anyhow::Result<Outcome> {
     let now = ctx.clock.now();
-    let target = &webhook.settings.target;
-    let parcel = Parcel {
-        id: &id::delivery_id(&id::unique(now, &ctx.seed), webhook.id),
-        target,
-        body: events::body(kind, object, &to_raw_value(data)?, now, webhook.id, target),
-        secrets: &webhook.secrets(&ctx.key, now)?,
-        headers: &webhook.settings.headers,
-        accept_any_2xx: webhook.settings.accept_any_2xx,
-        test,
-    };
-    Ok(attempt::send(&ctx.to_webhooks, &ctx.clock, ctx.config.webhooks.timeout, parcel).await)
+    let body = events::body(kind, object, &data.to_string(), now, webhook.id, &webhook.settings.target);
+    let id = id::delivery_id(&id::unique(now, &ctx.seed), webhook.id);
+    let recipient = Recipient::new(webhook.clone(), &ctx.key, now)?;
+    let parcel = Parcel { id: &id, body, test };
+    Ok(attempt::send(&ctx.to_webhooks, &ctx.clock, ctx.config.webhooks.timeout, &recipient, parcel).await)
 }

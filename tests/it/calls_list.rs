@@ -121,12 +121,12 @@ async fn what_people_add_is_shown_and_found() {
     assert_eq!(ids(&line, tagged).await, [3, 1]);
     assert_eq!(ids(&line, Filter { lead_status: Some("won".to_owned()), ..Filter::default() }).await, [1]);
     assert!(edited(&line, 99, Edit::default()).await.is_none());
-    let page = Page { limit: 2, after: None };
+    let page = Page { limit: 2, ..Page::default() };
     let first = calls::list(&line.app.ctx.db, line.company.scope, Filter::default(), page).await.unwrap();
     assert_eq!(first.rows[0].tags, ["vip"]);
-    let after = first.next.as_deref().and_then(parse_cursor);
-    assert_eq!(after, Some(2));
-    let page = Page { limit: 2, after };
+    let cursor = first.next.as_deref().and_then(parse_cursor).unwrap();
+    assert_eq!(cursor.id, 2);
+    let page = page.behind(cursor);
     let second = calls::list(&line.app.ctx.db, line.company.scope, Filter::default(), page).await.unwrap();
     assert_eq!((second.rows.len(), second.rows[0].tags.len(), second.next), (1, 2, None));
 }

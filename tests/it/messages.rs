@@ -356,13 +356,14 @@ async fn the_list_is_newest_first_in_pages() {
         scene.receive(arrival(&format!("SM{nth}"), &nth.to_string())).await;
     }
     let db = &scene.world.ctx.db;
-    let first = messages::list(db, scene.scope, Page { limit: 3, after: None }).await.unwrap();
+    let page = Page { limit: 3, ..Page::default() };
+    let first = messages::list(db, scene.scope, page).await.unwrap();
     let bodies = |page: &calltracker::kernel::page::Listed<Message>| -> Vec<String> {
         page.rows.iter().map(|message| message.body.clone()).collect()
     };
     assert_eq!(bodies(&first), ["4", "3", "2"]);
-    let after = first.next.as_deref().and_then(parse_cursor);
-    let second = messages::list(db, scene.scope, Page { limit: 3, after }).await.unwrap();
+    let cursor = first.next.as_deref().and_then(parse_cursor).unwrap();
+    let second = messages::list(db, scene.scope, page.behind(cursor)).await.unwrap();
     assert_eq!(bodies(&second), ["1", "0"]);
     assert!(second.next.is_none());
     assert!(messages::list(db, stranger(scene.scope), Page::default()).await.unwrap().rows.is_empty());

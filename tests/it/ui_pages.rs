@@ -255,7 +255,7 @@ async fn events_are_shown_newest_first() {
     let last = app.append_event(company.scope, 3).await;
     let all = events::latest(&app.ctx.db, company.scope, Page::default()).await.unwrap();
     assert_eq!(all.rows.iter().map(|event| event.id.0).collect::<Vec<_>>(), [last, first]);
-    let page = Page { limit: 1, after: None };
+    let page = Page { limit: 1, ..Page::default() };
     let newest = events::latest(&app.ctx.db, company.scope, page).await.unwrap();
     assert_eq!(newest.rows[0].id.0, last);
     assert_eq!(newest.rows[0].timestamp, newest.rows[0].occurred_at.envelope());

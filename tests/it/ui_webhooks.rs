@@ -91,7 +91,11 @@ async fn a_delivery_that_was_given_up_is_sent_again_by_a_button() {
     let receiver = Receiver::start().await;
     let (agency, path, mut browser) = scene(&receiver).await;
     let id = agency.tried_delivery(webhook_in(&path)).await;
-    agency.app.write(|tx| tx.execute(sql("update deliveries set state = 'exhausted'"))).await;
+    let over = "insert into finished_deliveries (webhook_id, event_id, company_id, event_type, state, attempts,
+                created_at, finished_at) select webhook_id, event_id, company_id, event_type, 'exhausted', attempts,
+                created_at, created_at from deliveries";
+    agency.app.write(move |tx| tx.execute(sql(over))).await;
+    agency.app.write(|tx| tx.execute(sql("delete from deliveries"))).await;
     let delivery = format!("{path}/deliveries/{id}");
     let before = browser.get(&delivery).await.expect(200);
     before.assert_has("<span class=\"badge exhausted\">exhausted</span>");

@@ -94,7 +94,8 @@ fn midnight(date: Date, zone: &TimeZone) -> Micros {
 impl Values {
     /// `limit` and `after`.
     pub fn page(&self) -> Page {
-        Page { limit: self.get("limit").unwrap_or(LIMIT_DEFAULT), after: self.choice("after", parse_cursor) }
+        let page = Page { limit: self.get("limit").unwrap_or(LIMIT_DEFAULT), ..Page::default() };
+        self.choice("after", parse_cursor).map_or(page, |cursor| page.behind(cursor))
     }
 }
 

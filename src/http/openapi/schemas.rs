@@ -277,6 +277,10 @@ fn webhook(more: &[(&str, Json)]) -> Json {
         ("status", one_of(&statuses, "Only `active` ones are delivered to; for others, events are held.")),
         ("status_reason", text("Why it has this status, in words.")),
         ("status_at", time("")),
+        (
+            "failing_since",
+            nullable(time("Since when retries fail without a success in between; null: they don't.")),
+        ),
         ("created_at", time("")),
     ];
     object("Where events are sent to.", &[&own, more].concat())

@@ -83,11 +83,11 @@ impl Request {
     /// # Errors
     /// The cursor isn't one of ours.
     pub(super) fn page(&self) -> Result<Page, PageError> {
-        let after = match self.query("after") {
-            None => None,
-            Some(text) => Some(parse_cursor(text).ok_or(PageError::BadRequest)?),
-        };
-        Ok(Page { limit: PAGE_ROWS, after })
+        let page = Page { limit: PAGE_ROWS, ..Page::default() };
+        match self.query("after") {
+            None => Ok(page),
+            Some(text) => Ok(page.behind(parse_cursor(text).ok_or(PageError::BadRequest)?)),
+        }
     }
 
     /// The way to the other pages of a list. `filter` is the query that all of them have.

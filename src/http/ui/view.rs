@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn the_pages_of_a_list_keep_its_filter() {
         let urls = |filter, after, next: Option<&str>| {
-            let page = Page { limit: 2, after };
+            let page = Page { limit: 2, after, ..Page::default() };
             let pages = Pages::new("/webhooks/7", filter, page, next.map(str::to_owned));
             (pages.newest.unwrap_or_default(), pages.older.unwrap_or_default())
         };

@@ -172,11 +172,13 @@ impl Agency {
         let scope = self.company.scope;
         self.app
             .write(move |tx| {
-                let statement = "select max(id) from deliveries where webhook_id = ?";
-                let (row,): (i64,) = tx.one(sql(statement).bind(webhook))?;
-                insert_attempt(tx, row, 1, None, Some("dns"))?;
-                insert_attempt(tx, row, 2, Some(500), Some("status"))?;
-                tx.execute(sql("update deliveries set attempts = 2 where id = ?").bind(row))?;
+                let statement = "select max(event_id) from deliveries where webhook_id = ?";
+                let (event,): (i64,) = tx.one(sql(statement).bind(webhook))?;
+                let delivery = (webhook, event);
+                insert_attempt(tx, delivery, 1, None, Some("dns"))?;
+                insert_attempt(tx, delivery, 2, Some(500), Some("status"))?;
+                let count = "update deliveries set attempts = 2 where webhook_id = ? and event_id = ?";
+                tx.execute(sql(count).bind(webhook).bind(event))?;
                 let (uid,): (String,) = tx.one(sql("select uid from events order by id desc limit 1"))?;
                 let found = webhooks::find_delivery(tx, scope, webhook, &format!("msg_{uid}_{webhook}"))?;
                 db::Result::Ok(found.unwrap().delivery.public_id())
@@ -187,15 +189,16 @@ impl Agency {
 
 fn insert_attempt(
     tx: &mut Tx<'_>,
-    delivery: i64,
+    (webhook, event): (WebhookId, i64),
     number: i64,
     status: Option<i64>,
     error: Option<&str>,
 ) -> db::Result<u64> {
     tx.execute(
-        sql("insert into attempts (delivery_id, number, started_at, duration_ms, target, request_headers,
-             status_code, error, error_detail, response_body) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
-        .bind(delivery)
+        sql("insert into attempts (webhook_id, event_id, number, started_at, duration_ms, target, request_headers,
+             status_code, error, error_detail, response_body) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+        .bind(webhook)
+        .bind(event)
         .bind(number)
         .bind(tx.now())
         .bind(41)
