@@ -20,7 +20,7 @@ const KEEP_BYTES_MAX: usize = 4 * 1024;
 const TEST_HEADER: HeaderName = HeaderName::from_static("webhook-test");
 
 /// What is sent to whom.
-pub(super) struct Parcel<'a> {
+pub struct Parcel<'a> {
     /// The `webhook-id`.
     pub id: &'a str,
     pub target: &'a str,
@@ -52,12 +52,7 @@ pub struct Outcome {
 }
 
 /// Sends a parcel. Never fails: a failure is an outcome.
-pub(super) async fn send(
-    outbound: &Outbound,
-    clock: &Clock,
-    timeout: Duration,
-    parcel: Parcel<'_>,
-) -> Outcome {
+pub async fn send(outbound: &Outbound, clock: &Clock, timeout: Duration, parcel: Parcel<'_>) -> Outcome {
     let started_at = clock.now();
     let headers = headers(&parcel, started_at);
     let request_headers = describe(&headers);

@@ -18,7 +18,7 @@ mod schedule;
 mod sign;
 mod verify;
 
-pub use self::attempt::{Outcome, is_settable_header};
+pub use self::attempt::{Outcome, Parcel, is_settable_header, send as send_parcel};
 pub use self::deliveries::{
     Attempt, Delivery, DeliveryFilter, DeliveryState, DeliveryWithAttempts, cancel_orphans,
     find as find_delivery, list as list_deliveries, resend,
