@@ -15,7 +15,7 @@ use crate::kernel::clock::Clock;
 use crate::kernel::id::CompanyId;
 use crate::kernel::seed::Seed;
 use crate::users::{self, Email, NewPassword, PASSWORD_CHARS};
-use crate::{auth, companies, demo, http};
+use crate::{auth, companies, demo, http, listen};
 
 #[derive(Parser)]
 #[command(name = "calltracker", version, about, propagate_version = true)]
@@ -33,6 +33,8 @@ enum Command {
     Serve(Box<Given>),
     /// Runs the whole job on this machine: server, simulated carrier, sample receiver, sample company
     Demo(Box<Given>),
+    /// Forwards a company's events to a server on your machine, signed as webhooks are
+    Listen(Box<listen::Args>),
     /// The simulated carrier: a process of the demo and of the tests
     #[command(hide = true)]
     CarrierSim(carrier_sim::Args),
@@ -116,6 +118,10 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             }
             start_log(&config);
             demo::run(config, ended_by_signal()?).await
+        }
+        Command::Listen(args) => {
+            refuse_unknown_environment()?;
+            listen::run(*args, ended_by_signal()?).await
         }
         Command::CarrierSim(args) => carrier_sim::run(args).await,
         Command::DemoReceiver { listen } => demo::receiver::run(listen).await,

@@ -17,7 +17,7 @@ use crate::kernel::secret::SecretKey;
 /// after the first (the contract's delivery rule 2).
 const RETRY_SCHEDULE_S: [u64; 5] = [55, 330, 1_980, 11_880, 71_280];
 /// Everything about one attempt, DNS to the last byte read (delivery rule 8).
-const WEBHOOK_TIMEOUT_S: u64 = 15;
+pub const WEBHOOK_TIMEOUT_S: u64 = 15;
 /// How long a recording's link works: as long as a delivery may be held.
 const RECORDING_URL_TTL_S: u64 = 30 * 24 * 3600;
 /// API requests of one token in a minute.
@@ -253,7 +253,7 @@ fn or(first: Option<Span>, second: Option<Span>, default_s: u64) -> Duration {
 
 /// A length of time: a whole number and its unit, `ms`, `s`, `m`, `h` or `d`.
 #[derive(Clone, Copy, Debug)]
-struct Span(Duration);
+pub(crate) struct Span(pub(crate) Duration);
 
 impl FromStr for Span {
     type Err = String;
@@ -304,8 +304,9 @@ impl FromStr for BootstrapToken {
     }
 }
 
+/// A server as others reach it: scheme, host, port.
 #[derive(Clone, Debug)]
-struct PublicUrl(Url);
+pub(crate) struct PublicUrl(pub(crate) Url);
 
 impl FromStr for PublicUrl {
     type Err = String;

@@ -4,6 +4,7 @@
 pub mod app;
 pub mod cli;
 mod demo;
+mod listen;
 
 pub mod http;
 pub mod jobs;

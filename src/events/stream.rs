@@ -14,6 +14,8 @@ use crate::kernel::page::{Listed, Page};
 #[derive(Debug, serde::Serialize)]
 pub struct Event {
     pub id: EventId,
+    /// The part of `webhook-id` that names the event.
+    pub uid: String,
     pub r#type: String,
     pub object: String,
     pub data: Box<RawValue>,
@@ -25,11 +27,11 @@ pub struct Event {
 
 impl FromRow for Event {
     fn from_row(row: &mut Row<'_>) -> db::Result<Event> {
-        let (id, r#type, object) = (row.get()?, row.get()?, row.get()?);
+        let (id, uid, r#type, object) = (row.get()?, row.get()?, row.get()?, row.get()?);
         let data = RawValue::from_string(row.get()?)
             .map_err(|e| db::Error::Internal(format!("the data of event {id:?}: {e}")))?;
         let occurred_at: Micros = row.get()?;
-        Ok(Event { id, r#type, object, data, timestamp: occurred_at.envelope(), occurred_at })
+        Ok(Event { id, uid, r#type, object, data, timestamp: occurred_at.envelope(), occurred_at })
     }
 }
 
@@ -40,7 +42,7 @@ impl FromRow for Event {
 pub async fn list(db: &Db, scope: Scope, only: Option<EventType>, page: Page) -> db::Result<Listed<Event>> {
     let rows = db
         .read("events.list", move |tx| {
-            let mut statement = sql("select id, type, object, data, occurred_at from events
+            let mut statement = sql("select id, uid, type, object, data, occurred_at from events
                                      where company_id = ? and id > ?")
             .bind(scope.company())
             .bind(page.after.unwrap_or(0));
@@ -60,7 +62,7 @@ pub async fn list(db: &Db, scope: Scope, only: Option<EventType>, page: Page) ->
 pub async fn latest(db: &Db, scope: Scope, page: Page) -> db::Result<Listed<Event>> {
     let rows = db
         .read("events.latest", move |tx| {
-            let statement = "select id, type, object, data, occurred_at from events
+            let statement = "select id, uid, type, object, data, occurred_at from events
                              where company_id = ? and id < ? order by id desc limit ?";
             tx.all(
                 sql(statement)

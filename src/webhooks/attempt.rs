@@ -9,7 +9,7 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
 use super::Webhook;
-use super::sign::{self, Key};
+use super::sign::{self, Key, Secret};
 use crate::kernel::clock::{Clock, Micros};
 use crate::kernel::secret::SecretKey;
 use crate::outbound::{Answer, Failure, FailureKind, Limits, Outbound, Request};
@@ -21,30 +21,46 @@ const KEEP_BYTES_MAX: usize = 4 * 1024;
 /// Marks a request that a user asked for to try an endpoint: it stands for nothing that happened.
 const TEST_HEADER: HeaderName = HeaderName::from_static("webhook-test");
 
-/// Where to send, and as whom: made once for a webhook's settings and used for each of its requests.
+/// Where to send, and as whom: made once and used for many requests.
 #[derive(Debug)]
 pub struct Recipient {
-    pub webhook: Webhook,
+    /// As typed.
+    target: String,
+    url: Option<Url>,
+    /// The user's headers and those that never differ.
+    headers: HeaderMap,
+    /// Any 2xx is a success.
+    accept_any_2xx: bool,
     /// The present secret, and the one before while it signs along.
     keys: Vec<Key>,
     /// When the second key stops to sign.
     second_until: Option<Micros>,
-    url: Option<Url>,
-    /// The user's headers and those that never differ.
-    headers: HeaderMap,
 }
 
 impl Recipient {
+    /// Whoever is at `target`, without a wish of its own.
+    pub fn new(target: &str, secret: &Secret) -> Recipient {
+        Recipient {
+            target: target.to_owned(),
+            url: Url::parse(target).ok(),
+            headers: fixed_headers(&[]),
+            accept_any_2xx: false,
+            keys: vec![Key::new(secret)],
+            second_until: None,
+        }
+    }
+
     /// # Errors
-    /// The secrets were sealed with another key.
-    pub fn new(webhook: Webhook, key: &SecretKey, now: Micros) -> anyhow::Result<Recipient> {
+    /// The webhook's secrets were sealed with another key.
+    pub(super) fn of(webhook: &Webhook, key: &SecretKey, now: Micros) -> anyhow::Result<Recipient> {
         let secrets = webhook.secrets(key, now)?;
         Ok(Recipient {
-            keys: secrets.iter().map(Key::new).collect(),
-            second_until: webhook.previous_until,
+            target: webhook.settings.target.clone(),
             url: Url::parse(&webhook.settings.target).ok(),
             headers: fixed_headers(&webhook.settings.headers),
-            webhook,
+            accept_any_2xx: webhook.settings.accept_any_2xx,
+            keys: secrets.iter().map(Key::new).collect(),
+            second_until: webhook.previous_until,
         })
     }
 
@@ -55,7 +71,7 @@ impl Recipient {
 }
 
 /// What is sent.
-pub(super) struct Parcel<'a> {
+pub struct Parcel<'a> {
     /// The `webhook-id`.
     pub id: &'a str,
     pub body: String,
@@ -93,7 +109,7 @@ impl Outcome {
 }
 
 /// Sends a parcel. Never fails: a failure is an outcome.
-pub(super) async fn send(
+pub async fn send(
     outbound: &Outbound,
     clock: &Clock,
     timeout: Duration,
@@ -118,10 +134,9 @@ pub(super) async fn send(
             status: None,
         }),
     };
-    let settings = &recipient.webhook.settings;
-    let sent = Sent { started_at, duration: timer.elapsed(), target: &settings.target, request_headers };
+    let sent = Sent { started_at, duration: timer.elapsed(), target: &recipient.target, request_headers };
     match result {
-        Ok(answer) => sent.answered(&answer, settings.accept_any_2xx),
+        Ok(answer) => sent.answered(&answer, recipient.accept_any_2xx),
         Err(failure) => sent.failed(failure),
     }
 }

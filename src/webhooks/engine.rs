@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::attempt::{self, Outcome, Parcel, Recipient};
 use super::hints::{self, Hints};
-use super::lane::{CAP_FIRST, Landing, Question, Reply};
+use super::lane::{CAP_FIRST, Landing, Question, Reply, Subscriber};
 use super::record::{self, Ended};
 use super::scheduler::{Scheduler, Start, Verdict};
 use super::shards::{self, Link, NodeId, Owned};
@@ -306,10 +306,10 @@ impl Engine {
             let Some(epoch) = owned.epoch(id) else { continue };
             // One that became active again just now starts slowly; at our own start nothing is known of any.
             let cap = if !all && webhook.activation > 1 { 1 } else { CAP_FIRST };
-            match Recipient::new(webhook, &self.ctx.key, now) {
+            match Recipient::of(&webhook, &self.ctx.key, now) {
                 Ok(recipient) => {
                     gone.remove(&id);
-                    self.scheduler.open(recipient.into(), epoch, cap, now);
+                    self.scheduler.open(Subscriber { webhook, recipient }.into(), epoch, cap, now);
                 }
                 Err(error) => {
                     tracing::error!(webhook.id = id.0, error = %error, "a webhook can't be signed for");
@@ -457,14 +457,14 @@ fn load(tx: &mut db::Tx<'_>, ids: Option<&[WebhookId]>) -> db::Result<Vec<Webhoo
 
 /// One attempt on its way. However it ends, a result comes of it.
 async fn fly(ctx: Ctx, start: Start, landing: mpsc::UnboundedSender<Ended>) {
-    let Start { recipient, epoch, ready } = start;
-    let (webhook, event) = (&recipient.webhook, &*ready.event);
+    let Start { subscriber, epoch, ready } = start;
+    let (webhook, event) = (&subscriber.webhook, &*ready.event);
     let target = &webhook.settings.target;
     let id = id::delivery_id(&event.uid, webhook.id);
     let body = events::body(&event.kind, &event.object, &event.data, event.occurred_at, webhook.id, target);
     let parcel = Parcel { id: &id, body, test: false };
-    let sending =
-        attempt::send(&ctx.to_webhooks, &ctx.clock, ctx.config.webhooks.timeout, &recipient, parcel);
+    let (timeout, recipient) = (ctx.config.webhooks.timeout, &subscriber.recipient);
+    let sending = attempt::send(&ctx.to_webhooks, &ctx.clock, timeout, recipient, parcel);
     let outcome = AssertUnwindSafe(sending).catch_unwind().await;
     let outcome = outcome.unwrap_or_else(|_| Outcome::broken(target, ctx.clock.now()));
     let ended = Ended {

@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Webhook;
 use super::attempt::Recipient;
 use crate::db::{EventRow, Fresh};
 use crate::kernel::clock::Micros;
@@ -26,6 +27,13 @@ pub const SLOW_AFTER: Duration = Duration::from_secs(2);
 const MEAN_PARTS: u32 = 8;
 /// Fresh deliveries that are kept while the rows are being read.
 const ARRIVED_MAX: usize = 64;
+
+/// An active webhook as it was loaded, ready to be sent to.
+#[derive(Debug)]
+pub struct Subscriber {
+    pub webhook: Webhook,
+    pub recipient: Recipient,
+}
 
 /// A delivery that is due, with all that its body needs.
 #[derive(Clone, Debug)]
@@ -86,7 +94,7 @@ pub struct Landing {
 /// See the module.
 #[derive(Debug)]
 pub struct Lane {
-    pub recipient: Arc<Recipient>,
+    pub subscriber: Arc<Subscriber>,
     /// Of the lease of its shard.
     pub epoch: i64,
     /// False: nothing is started any more; it stays until what is under way is written down.
@@ -140,10 +148,10 @@ impl Bucket {
 }
 
 impl Lane {
-    pub fn new(recipient: Arc<Recipient>, epoch: i64, cap: usize, now: Micros) -> Lane {
-        let bucket = recipient.webhook.settings.rate_per_s.map(|per_s| Bucket::new(per_s, now));
+    pub fn new(subscriber: Arc<Subscriber>, epoch: i64, cap: usize, now: Micros) -> Lane {
+        let bucket = subscriber.webhook.settings.rate_per_s.map(|per_s| Bucket::new(per_s, now));
         Lane {
-            recipient,
+            subscriber,
             epoch,
             open: true,
             window: VecDeque::new(),
@@ -167,16 +175,16 @@ impl Lane {
 
     /// Takes over new settings. What waits in the window is read again, so that nothing goes out by the settings
     /// from before; a new activation starts with one request in flight.
-    pub fn renew(&mut self, recipient: Arc<Recipient>, epoch: i64, now: Micros) {
-        let reactivated = !self.open || recipient.webhook.activation != self.recipient.webhook.activation;
-        if recipient.webhook.settings.rate_per_s != self.recipient.webhook.settings.rate_per_s {
-            self.bucket = recipient.webhook.settings.rate_per_s.map(|per_s| Bucket::new(per_s, now));
+    pub fn renew(&mut self, subscriber: Arc<Subscriber>, epoch: i64, now: Micros) {
+        let reactivated = !self.open || subscriber.webhook.activation != self.subscriber.webhook.activation;
+        if subscriber.webhook.settings.rate_per_s != self.subscriber.webhook.settings.rate_per_s {
+            self.bucket = subscriber.webhook.settings.rate_per_s.map(|per_s| Bucket::new(per_s, now));
         }
         if reactivated {
             (self.cap, self.threshold, self.successes) = (1, CAP_MAX, 0);
             (self.mean, self.timed_out) = (Duration::ZERO, false);
         }
-        (self.recipient, self.epoch, self.open) = (recipient, epoch, true);
+        (self.subscriber, self.epoch, self.open) = (subscriber, epoch, true);
         self.forget_window();
         self.look_again();
     }
@@ -208,7 +216,7 @@ impl Lane {
 
     /// A delivery was made. False: it wasn't made by the settings that the lane has.
     pub fn offer(&mut self, fresh: Fresh, has_room: bool) -> bool {
-        let webhook = &self.recipient.webhook;
+        let webhook = &self.subscriber.webhook;
         let current = fresh.revision <= webhook.revision;
         if !self.open || fresh.activation != webhook.activation || fresh.revision != webhook.revision {
             self.look_again();
@@ -258,9 +266,9 @@ impl Lane {
         self.reading = Some(HashSet::new());
         let want = if has_room { self.window_max() } else { 1 };
         Some(Question {
-            webhook: self.recipient.webhook.id,
-            activation: self.recipient.webhook.activation,
-            revision: self.recipient.webhook.revision,
+            webhook: self.subscriber.webhook.id,
+            activation: self.subscriber.webhook.activation,
+            revision: self.subscriber.webhook.revision,
             held: self.held,
             limit: want + self.known.len(),
         })
@@ -269,7 +277,7 @@ impl Lane {
     /// The rows were read: what of them is news goes into the window.
     pub fn answered(&mut self, reply: Reply, has_room: bool) {
         let written = self.reading.take().unwrap_or_default();
-        if reply.revision != self.recipient.webhook.revision {
+        if reply.revision != self.subscriber.webhook.revision {
             self.arrived.clear();
             return self.look_again();
         }

@@ -25,7 +25,7 @@ mod sign;
 mod tally;
 mod verify;
 
-pub use self::attempt::{Outcome, Recipient, is_settable_header};
+pub use self::attempt::{Outcome, Parcel, Recipient, is_settable_header, send as send_parcel};
 pub use self::deliveries::{
     Attempt, Delivery, DeliveryFilter, DeliveryState, DeliveryWithAttempts, cancel_orphans,
     find as find_delivery, list as list_deliveries, resend,

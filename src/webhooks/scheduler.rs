@@ -10,8 +10,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::attempt::Recipient;
-use super::lane::{Landing, Lane, Question, Ready, Reply, SLOW_AFTER};
+use super::lane::{Landing, Lane, Question, Ready, Reply, SLOW_AFTER, Subscriber};
 use crate::db::Fresh;
 use crate::kernel::clock::Micros;
 use crate::kernel::id::{EventId, WebhookId};
@@ -32,7 +31,7 @@ const QUESTIONS_MAX: usize = 64;
 /// A request to make.
 #[derive(Clone, Debug)]
 pub struct Start {
-    pub recipient: Arc<Recipient>,
+    pub subscriber: Arc<Subscriber>,
     pub epoch: i64,
     pub ready: Ready,
 }
@@ -85,12 +84,12 @@ pub struct Scheduler {
 
 impl Scheduler {
     /// Makes a lane that may have `cap` requests in flight at first, or brings one in line with its webhook's settings.
-    pub fn open(&mut self, recipient: Arc<Recipient>, epoch: i64, cap: usize, now: Micros) {
-        let id = recipient.webhook.id;
+    pub fn open(&mut self, subscriber: Arc<Subscriber>, epoch: i64, cap: usize, now: Micros) {
+        let id = subscriber.webhook.id;
         match self.slots.get_mut(&id) {
-            Some(slot) => slot.lane.renew(recipient, epoch, now),
+            Some(slot) => slot.lane.renew(subscriber, epoch, now),
             None => {
-                let lane = Lane::new(recipient, epoch, cap, now);
+                let lane = Lane::new(subscriber, epoch, cap, now);
                 self.slots.insert(id, Slot::new(lane));
             }
         }
@@ -196,10 +195,10 @@ impl Scheduler {
             }
             slot.deficit -= cost;
             let ready = slot.lane.start(now)?;
-            let (recipient, epoch) = (slot.lane.recipient.clone(), slot.lane.epoch);
+            let (subscriber, epoch) = (slot.lane.subscriber.clone(), slot.lane.epoch);
             self.started.insert((now, id, ready.event.id));
             self.settle(id, now);
-            return Some(Start { recipient, epoch, ready });
+            return Some(Start { subscriber, epoch, ready });
         }
         None
     }

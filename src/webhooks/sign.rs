@@ -33,6 +33,11 @@ impl Secret {
         &self.0
     }
 
+    /// Reads what [`Secret::to_text`] writes.
+    pub fn parse(text: &str) -> Option<Secret> {
+        Secret::from_bytes(&STANDARD.decode(text.strip_prefix(PREFIX)?).ok()?)
+    }
+
     /// `whsec_…`: what the receiver's library takes.
     pub fn to_text(&self) -> String {
         format!("{PREFIX}{}", STANDARD.encode(self.0))
@@ -70,6 +75,10 @@ mod tests {
     fn signs_as_an_independent_implementation_does() {
         let secret = Secret::from_bytes(&(0..32).collect::<Vec<u8>>()).unwrap();
         assert_eq!(secret.to_text(), "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
+        assert_eq!(Secret::parse(&secret.to_text()), Some(secret.clone()));
+        for bad in ["", "whsec_", "whsec_AAEC", &secret.to_text()[6..], &format!("{} ", secret.to_text())] {
+            assert_eq!(Secret::parse(bad), None, "{bad:?}");
+        }
         let text = signature(&[Key::new(&secret)], "msg_1", Micros(1_614_265_330_000_000), b"{}");
         assert_eq!(text, "v1,ATSItIDsNRS9QdKP9XOi7h6JK2iXVz31FeOLrDMxCpU=");
         let both =

@@ -101,7 +101,7 @@ async fn send(
     let now = ctx.clock.now();
     let body = events::body(kind, object, &data.to_string(), now, webhook.id, &webhook.settings.target);
     let id = id::delivery_id(&id::unique(now, &ctx.seed), webhook.id);
-    let recipient = Recipient::new(webhook.clone(), &ctx.key, now)?;
+    let recipient = Recipient::of(webhook, &ctx.key, now)?;
     let parcel = Parcel { id: &id, body, test };
     Ok(attempt::send(&ctx.to_webhooks, &ctx.clock, ctx.config.webhooks.timeout, &recipient, parcel).await)
 }

@@ -13,6 +13,8 @@ use crate::support::{PATIENCE, TestApp, usage};
 struct Frames {
     response: reqwest::Response,
     buffer: String,
+    /// The id that it began behind.
+    began: i64,
 }
 
 impl Frames {
@@ -24,8 +26,10 @@ impl Frames {
         let response = request.send().await.expect("the server answers");
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        let mut frames = Frames { response, buffer: String::new() };
-        assert_eq!(frames.next().await.as_deref(), Some(": connected"));
+        let mut frames = Frames { response, buffer: String::new(), began: 0 };
+        let beginning = frames.next().await.expect("the stream says where it begins");
+        let id = beginning.strip_prefix(": connected\nid: ").and_then(|id| id.parse().ok());
+        frames.began = id.unwrap_or_else(|| panic!("{beginning}"));
         frames
     }
 
@@ -62,6 +66,8 @@ async fn the_log_is_oldest_first_and_can_be_filtered() {
     assert_eq!(answer.ids(), [first, third]);
     assert_eq!(answer.json["data"][0]["timestamp"], "2026-03-09T09:00:00.000");
     assert_eq!(answer.json["data"][0]["data"], usage(1));
+    let uids = answer.json["data"].as_array().unwrap().iter().map(|e| e["uid"].as_str().unwrap());
+    assert_eq!(uids.map(str::len).collect::<Vec<_>>(), [26, 26]);
     assert_eq!(ours.reader.get(&format!("{path}?type=usage.created")).await.ids(), [first, third]);
     assert_eq!(ours.reader.get(&format!("{path}?type=call.received")).await.ids(), [] as [i64; 0]);
     let bad = ours.reader.get(&format!("{path}?type=call")).await.expect_problem(400, "validation");
@@ -79,6 +85,7 @@ async fn a_stream_sends_what_comes_and_what_was_missed() {
     let mut from_now = Frames::open(&ours.reader, &path, None).await;
     let mut behind_first = Frames::open(&ours.reader, &path, Some(&first.to_string())).await;
     let mut from_start = Frames::open(&ours.reader, &format!("{path}?last_event_id=0"), None).await;
+    assert_eq!([from_now.began, behind_first.began, from_start.began], [second, first, 0]);
     assert_eq!(behind_first.id().await, second);
     app.append_event(theirs.scope, 3).await;
     let fourth = app.append_event(ours.scope, 4).await;

@@ -24,6 +24,7 @@ mod carrier_sim;
 mod demo;
 mod events;
 mod ladder;
+mod listen;
 mod main_job;
 mod messages;
 mod outbound;

@@ -65,7 +65,9 @@ pub(super) const ROUTES: &[Route] = &[
         .about(
             "Server-sent events. Each has the event's `id`, its type as `event`, and the object of the list as \
              `data`. The stream begins behind the event that the header `Last-Event-ID` names, or \
-             `last_event_id`; without either, with the next event. A token may have 10 streams open.",
+             `last_event_id`; without either, with the next event. First it says where it begins: an `id` without \
+             data, so that a client that saw no event yet can come back without a gap. A token may have 10 streams \
+             open.",
         )
         .params(&[LAST_EVENT_ID])
         .answers(Answer::EventStream)
@@ -94,7 +96,7 @@ async fn stream(request: Request) -> Result<Reply, Problem> {
         token: request.token,
         woken,
         last,
-        ready: VecDeque::from([Bytes::from_static(b": connected\n\n")]),
+        ready: VecDeque::from([beginning(last)]),
         quiet_since: Instant::now(),
         asked_at: Instant::now(),
         _place: place,
@@ -201,6 +203,12 @@ impl Follower {
             () = tokio::time::sleep(until_heartbeat.min(LOOK_EVERY)) => false,
         }
     }
+}
+
+/// An id without data is no event, but clients keep it as the last one seen (HTML Standard, "Interpreting an
+/// event stream"): who loses the stream before its first event comes back to where it began.
+fn beginning(last: i64) -> Bytes {
+    format!(": connected\nid: {last}\n\n").into()
 }
 
 /// JSON has no line breaks when it is written without spaces, so one `data:` line holds it.

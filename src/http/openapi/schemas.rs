@@ -391,6 +391,7 @@ fn event_row() -> Json {
         "An entry of the log.",
         &[
             ("id", id("")),
+            ("uid", text("The part of `webhook-id` that names the event: `msg_<uid>_<webhook's id>`.")),
             ("type", one_of(&types, "")),
             ("object", one_of(&["call", "message", "tracker", "usage", "voicemail"], "The kind of `data`.")),
             ("data", json!({ "anyOf": data, "description": "The object as it was at that moment." })),

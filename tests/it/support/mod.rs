@@ -8,6 +8,7 @@ pub mod client;
 pub mod contract;
 pub mod database;
 pub mod line;
+pub mod listener;
 pub mod program;
 pub mod receiver;
 pub mod simulator;

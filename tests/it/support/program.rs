@@ -36,8 +36,13 @@ impl Place {
 
     /// Starts the server and waits until it listens.
     pub fn serve(&self, more: &[&str]) -> Program {
+        self.serve_at("127.0.0.1:0", more)
+    }
+
+    /// As [`Place::serve`], at an address that others know already.
+    pub fn serve_at(&self, address: &str, more: &[&str]) -> Program {
         let mut command = self.command(&["serve"]);
-        command.args(["--listen", "127.0.0.1:0", "--bootstrap-token", TOKEN]);
+        command.args(["--listen", address, "--bootstrap-token", TOKEN]);
         command.args(["--webhooks-allow-targets", "127.0.0.0/8", "--carriers-allow-targets", "127.0.0.0/8"]);
         command.args(more).stderr(Stdio::inherit());
         Program::start(command)

@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// What the receiver does with a request.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub enum Answer {
     Status(u16),
     /// A status and one header.
     With(u16, &'static str, String),
+    /// 200, once it is notified.
+    Held(Arc<Notify>),
     /// Never answers.
     Hang,
 }
@@ -58,7 +60,11 @@ pub struct Receiver {
 impl Receiver {
     /// Starts one that answers 200.
     pub async fn start() -> Receiver {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Receiver::on(TcpListener::bind("127.0.0.1:0").await.unwrap())
+    }
+
+    /// As [`Receiver::start`], where `listener` listens.
+    pub fn on(listener: TcpListener) -> Receiver {
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
         let shared = Arc::new(Shared {
             arrived: Mutex::default(),
@@ -131,6 +137,7 @@ async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: By
             *response.status_mut() = StatusCode::from_u16(status).unwrap();
             response.headers_mut().insert(name, value.parse().unwrap());
         }
+        Answer::Held(until) => until.notified().await,
         Answer::Hang => std::future::pending().await,
     }
     response
