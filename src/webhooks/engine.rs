@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
-use super::attempt::{self, Outcome, Parcel, Recipient};
+use super::attempt::{self, Outcome, Parcel};
 use super::hints::{self, Hints};
 use super::lane::{CAP_FIRST, Landing, Question, Reply, Subscriber};
 use super::record::{self, Ended};
@@ -306,10 +306,10 @@ impl Engine {
             let Some(epoch) = owned.epoch(id) else { continue };
             // One that became active again just now starts slowly; at our own start nothing is known of any.
             let cap = if !all && webhook.activation > 1 { 1 } else { CAP_FIRST };
-            match Recipient::of(&webhook, &self.ctx.key, now) {
-                Ok(recipient) => {
+            match Subscriber::new(webhook, &self.ctx.key, now) {
+                Ok(subscriber) => {
                     gone.remove(&id);
-                    self.scheduler.open(Subscriber { webhook, recipient }.into(), epoch, cap, now);
+                    self.scheduler.open(subscriber.into(), epoch, cap, now);
                 }
                 Err(error) => {
                     tracing::error!(webhook.id = id.0, error = %error, "a webhook can't be signed for");
@@ -444,7 +444,11 @@ async fn webhooks(db: Db, ids: Option<Vec<WebhookId>>) -> Read {
     }
 }
 
-fn load(tx: &mut db::Tx<'_>, ids: Option<&[WebhookId]>) -> db::Result<Vec<Webhook>> {
+/// The active webhooks among `ids`, or all.
+///
+/// # Errors
+/// The database's.
+pub fn load(tx: &mut db::Tx<'_>, ids: Option<&[WebhookId]>) -> db::Result<Vec<Webhook>> {
     let mut statement =
         format!("select {COLUMNS} from webhooks where status = 'active' and deleted_at is null");
     if let Some(ids) = ids {

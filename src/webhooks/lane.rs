@@ -15,6 +15,7 @@ use super::attempt::Recipient;
 use crate::db::{EventRow, Fresh};
 use crate::kernel::clock::Micros;
 use crate::kernel::id::{EventId, WebhookId};
+use crate::kernel::secret::SecretKey;
 
 /// Requests in flight to a webhook that nothing is known of.
 pub const CAP_FIRST: usize = 8;
@@ -33,6 +34,14 @@ const ARRIVED_MAX: usize = 64;
 pub struct Subscriber {
     pub webhook: Webhook,
     pub recipient: Recipient,
+}
+
+impl Subscriber {
+    /// # Errors
+    /// The webhook's secrets were sealed with another key.
+    pub fn new(webhook: Webhook, key: &SecretKey, now: Micros) -> anyhow::Result<Subscriber> {
+        Ok(Subscriber { recipient: Recipient::of(&webhook, key, now)?, webhook })
+    }
 }
 
 /// A delivery that is due, with all that its body needs.

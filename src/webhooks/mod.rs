@@ -32,6 +32,16 @@ pub use self::deliveries::{
 };
 pub use self::engine::run as run_engine;
 pub use self::sign::Secret;
+
+/// What the engine is made of, for the simulation that holds it against its promises.
+pub mod parts {
+    pub use super::due::answer;
+    pub use super::engine::load;
+    pub use super::lane::{CAP_FIRST, CAP_MAX, Landing, Question, Reply, Subscriber};
+    pub use super::record::{Ended, batch};
+    pub use super::scheduler::{Scheduler, Start, Verdict};
+}
+
 pub use self::verify::{Verdict, send_test, verify};
 
 use std::time::Duration;
