@@ -471,3 +471,38 @@ fn bind_settings(statement: db::Sql, s: &Settings) -> db::Sql {
         .bind(s.accept_any_2xx)
         .bind(s.rate_per_s)
 }
+
+#[cfg(test)]
+impl Webhook {
+    /// An active one for tests of the engine's parts.
+    fn sample(id: WebhookId, seed: &crate::kernel::seed::Seed) -> Webhook {
+        let secret = Secret::generate(seed);
+        Webhook {
+            id,
+            company_id: CompanyId(1),
+            settings: Settings {
+                target: "https://receiver.example/hook".to_owned(),
+                events: Subscription::All,
+                description: String::new(),
+                headers: Vec::new(),
+                accept_any_2xx: false,
+                rate_per_s: None,
+            },
+            status: Status::Active,
+            status_reason: String::new(),
+            status_at: Micros(0),
+            verified_target: String::new(),
+            activation: 1,
+            revision: 1,
+            sealed_secret: Webhook::sample_key().seal(Purpose::WebhookSecret, secret.as_bytes(), seed),
+            sealed_previous: None,
+            previous_until: None,
+            created_at: Micros(0),
+            failing_since: None,
+        }
+    }
+
+    fn sample_key() -> SecretKey {
+        SecretKey::generate(&crate::kernel::seed::Seed::fixed(7))
+    }
+}

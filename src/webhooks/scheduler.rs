@@ -261,11 +261,6 @@ impl Scheduler {
         self.in_flight.iter().sum()
     }
 
-    /// Requests in flight to one webhook.
-    pub fn in_flight_of(&self, id: WebhookId) -> usize {
-        self.slots.get(&id).map_or(0, |slot| slot.lane.in_flight())
-    }
-
     /// Requests in flight and results that aren't written: what a crash now could repeat.
     pub fn at_risk(&self) -> usize {
         self.in_flight() + self.unwritten
@@ -314,5 +309,242 @@ impl Slot {
             deficit: 0,
             served: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::db::EventRow;
+    use crate::kernel::seed::Seed;
+    use crate::webhooks::Webhook;
+    use crate::webhooks::lane::{CAP_FIRST, CAP_MAX};
+
+    const T0: Micros = Micros(1_773_046_800_000_000);
+    const QUICK: Landing =
+        Landing { success: true, timed_out: false, congested: false, duration: Duration::from_millis(5) };
+    const TIMED_OUT: Landing =
+        Landing { success: false, timed_out: true, congested: true, duration: Duration::from_secs(15) };
+
+    /// Lanes 1 to `count`, whose rows were looked at and are empty.
+    fn lanes(count: i64, cap: usize, rate_per_s: Option<f64>) -> Scheduler {
+        let mut scheduler = Scheduler::default();
+        for id in 1..=count {
+            let mut webhook = Webhook::sample(WebhookId(id), &Seed::fixed(1));
+            webhook.settings.rate_per_s = rate_per_s;
+            let subscriber = Subscriber::new(webhook, &Webhook::sample_key(), T0).unwrap();
+            scheduler.open(Arc::new(subscriber), 0, cap, T0);
+        }
+        answer_nothing(&mut scheduler);
+        scheduler
+    }
+
+    fn answer_nothing(scheduler: &mut Scheduler) {
+        loop {
+            let questions = scheduler.questions(T0);
+            if questions.is_empty() {
+                return;
+            }
+            for question in questions {
+                let stale = Reply { stale: false, ..Reply::unreadable(&question) };
+                assert!(scheduler.answered(stale, T0));
+            }
+        }
+    }
+
+    fn offer(scheduler: &mut Scheduler, id: i64, event: i64, bytes: usize) {
+        let row = EventRow {
+            id: EventId(event),
+            uid: String::new(),
+            kind: String::new(),
+            object: String::new(),
+            data: "x".repeat(bytes),
+            occurred_at: T0,
+        };
+        let fresh = Fresh { webhook: WebhookId(id), activation: 1, revision: 1, event: Arc::new(row) };
+        assert!(scheduler.offer(fresh, T0));
+    }
+
+    fn start_all(scheduler: &mut Scheduler, now: Micros) -> Vec<(WebhookId, EventId)> {
+        std::iter::from_fn(|| scheduler.next_start(now))
+            .map(|start| (start.subscriber.webhook.id, start.ready.event.id))
+            .collect()
+    }
+
+    fn finish(scheduler: &mut Scheduler, key: (WebhookId, EventId), landing: Landing, now: Micros) {
+        scheduler.landed(key.0, key.1, landing, now);
+        scheduler.written(key.0, key.1, Verdict::Done, now);
+    }
+
+    #[test]
+    fn lanes_take_turns_by_bytes_and_a_new_one_waits_for_a_round_at_most() {
+        let mut scheduler = lanes(2, CAP_MAX, None);
+        for event in 0..100 {
+            offer(&mut scheduler, 1, event + 1, 7 * 1024);
+        }
+        let first = scheduler.next_start(T0).unwrap();
+        assert_eq!(first.subscriber.webhook.id, WebhookId(1));
+        offer(&mut scheduler, 2, 1, 1024);
+        // 8 KiB a request, 16 KiB a round: one more of the first lane's, then the newcomer.
+        let next: Vec<_> = start_all(&mut scheduler, T0).into_iter().map(|(id, _)| id.0).take(4).collect();
+        assert_eq!(next, [1, 2, 1, 1]);
+    }
+
+    #[test]
+    fn a_webhook_has_its_cap_in_flight_which_doubles_each_round_of_successes() {
+        let mut scheduler = lanes(1, 1, None);
+        let mut event = 0;
+        for expected in [1, 2, 4, 8, 16, 32, 64, 64] {
+            for _ in 0..CAP_MAX {
+                event += 1;
+                offer(&mut scheduler, 1, event, 10);
+            }
+            let mut started = start_all(&mut scheduler, T0);
+            if started.len() < expected {
+                // The window was smaller than the cap: the rest is read.
+                read_again(&mut scheduler, &mut event);
+                started.extend(start_all(&mut scheduler, T0));
+            }
+            assert_eq!(started.len(), expected);
+            started.into_iter().for_each(|key| finish(&mut scheduler, key, QUICK, T0));
+        }
+    }
+
+    /// Answers the lane's question with new deliveries, as many as it asks for.
+    fn read_again(scheduler: &mut Scheduler, event: &mut i64) {
+        for question in scheduler.questions(T0) {
+            let rows = (0..question.limit).map(|_| {
+                *event += 1;
+                let event = EventRow {
+                    id: EventId(*event),
+                    uid: String::new(),
+                    kind: String::new(),
+                    object: String::new(),
+                    data: String::new(),
+                    occurred_at: T0,
+                };
+                super::super::lane::Ready { event: Arc::new(event), attempts: 0 }
+            });
+            let rows = rows.collect();
+            let reply = Reply { stale: false, more: true, rows, ..Reply::unreadable(&question) };
+            assert!(scheduler.answered(reply, T0));
+        }
+    }
+
+    #[test]
+    fn a_timeout_halves_the_cap_and_the_way_back_is_slow() {
+        let mut scheduler = lanes(1, CAP_FIRST, None);
+        for event in 1..=8 {
+            offer(&mut scheduler, 1, event, 10);
+        }
+        let started = start_all(&mut scheduler, T0);
+        assert_eq!(started.len(), 8);
+        finish(&mut scheduler, started[0], TIMED_OUT, T0);
+        started[1..].iter().for_each(|key| finish(&mut scheduler, *key, QUICK, T0));
+        (9..=20).for_each(|event| offer(&mut scheduler, 1, event, 10));
+        assert_eq!(start_all(&mut scheduler, T0).len(), 5, "4, and one more for the round of successes");
+    }
+
+    #[test]
+    fn slow_webhooks_share_a_quarter_and_leave_the_other_slots_free() {
+        let mut scheduler = lanes(101, CAP_FIRST, None);
+        for id in 1..=100 {
+            (1..=16).for_each(|event| offer(&mut scheduler, id, event, 10));
+        }
+        assert_eq!(start_all(&mut scheduler, T0).len(), SLOTS[0], "quick ones have three quarters");
+        let later = T0.after(SLOW_AFTER + Duration::from_millis(1));
+        scheduler.tick(later);
+        // Those that hang don't count any more, and can't start anything: they have more than their quarter already.
+        let started = start_all(&mut scheduler, later);
+        let hanging: BTreeSet<_> = (1..=48).map(WebhookId).collect();
+        assert!(started.iter().all(|(id, _)| !hanging.contains(id)), "{started:?}");
+        assert_eq!(started.len(), SLOTS[0]);
+        let latest = later.after(SLOW_AFTER + Duration::from_millis(1));
+        scheduler.tick(latest);
+        offer(&mut scheduler, 101, 1, 10);
+        assert!(start_all(&mut scheduler, latest).contains(&(WebhookId(101), EventId(1))));
+    }
+
+    #[test]
+    fn a_webhook_that_was_slow_is_quick_again_after_quick_answers() {
+        let mut scheduler = lanes(1, CAP_FIRST, None);
+        offer(&mut scheduler, 1, 1, 10);
+        let key = start_all(&mut scheduler, T0)[0];
+        finish(&mut scheduler, key, TIMED_OUT, T0);
+        assert!(scheduler.slots[&WebhookId(1)].slow);
+        for event in 2..20 {
+            offer(&mut scheduler, 1, event, 10);
+            let key = start_all(&mut scheduler, T0)[0];
+            finish(&mut scheduler, key, QUICK, T0);
+        }
+        assert!(!scheduler.slots[&WebhookId(1)].slow);
+    }
+
+    #[test]
+    fn a_rate_limit_postpones_and_says_until_when() {
+        let mut scheduler = lanes(1, CAP_FIRST, Some(2.0));
+        (1..=5).for_each(|event| offer(&mut scheduler, 1, event, 10));
+        assert_eq!(start_all(&mut scheduler, T0).len(), 2);
+        let next = scheduler.timers.first().unwrap().0;
+        assert_eq!(next.since(T0), Duration::from_micros(500_001));
+        scheduler.tick(next);
+        assert_eq!(start_all(&mut scheduler, next).len(), 1);
+    }
+
+    #[test]
+    fn with_too_many_results_unwritten_nothing_is_started() {
+        let mut scheduler = lanes(200, CAP_FIRST, None);
+        let mut unwritten = Vec::new();
+        for round in 0..4 {
+            (1..=200).for_each(|id| offer(&mut scheduler, id, round + 1, 10));
+            for key in start_all(&mut scheduler, T0) {
+                scheduler.landed(key.0, key.1, QUICK, T0);
+                unwritten.push(key);
+            }
+        }
+        assert!(unwritten.len() >= UNWRITTEN_MAX && unwritten.len() < UNWRITTEN_MAX + SLOTS[0]);
+        (1..=200).for_each(|id| offer(&mut scheduler, id, 5, 10));
+        assert!(scheduler.next_start(T0).is_none());
+        unwritten.into_iter().for_each(|key| scheduler.written(key.0, key.1, Verdict::Done, T0));
+        assert!(scheduler.next_start(T0).is_some());
+    }
+
+    #[test]
+    fn what_doesnt_fit_the_window_is_left_to_the_rows() {
+        let mut scheduler = lanes(1, 1, None);
+        (1..=1_000).for_each(|event| offer(&mut scheduler, 1, event, 10));
+        assert_eq!(scheduler.bytes, 10 * 2 * CAP_FIRST);
+        let mut taken = 0;
+        while let Some(start) = scheduler.next_start(T0) {
+            taken += 1;
+            finish(&mut scheduler, (WebhookId(1), start.ready.event.id), QUICK, T0);
+        }
+        assert_eq!(taken, 2 * CAP_FIRST);
+        assert_eq!(scheduler.questions(T0).len(), 1, "the rows are asked for the rest");
+    }
+
+    #[test]
+    fn one_that_comes_late_and_is_older_is_never_taken_on_trust() {
+        let mut scheduler = lanes(1, CAP_FIRST, None);
+        offer(&mut scheduler, 1, 10, 10);
+        let key = start_all(&mut scheduler, T0)[0];
+        finish(&mut scheduler, key, QUICK, T0);
+        offer(&mut scheduler, 1, 9, 10);
+        assert!(scheduler.next_start(T0).is_none());
+        assert_eq!(scheduler.questions(T0).len(), 1);
+    }
+
+    #[test]
+    fn a_closed_lane_goes_when_its_last_result_is_written() {
+        let mut scheduler = lanes(1, CAP_FIRST, None);
+        (1..=3).for_each(|event| offer(&mut scheduler, 1, event, 10));
+        let start = scheduler.next_start(T0).unwrap();
+        scheduler.close(WebhookId(1), T0);
+        assert!(scheduler.next_start(T0).is_none());
+        assert_eq!(scheduler.closing_lanes().collect::<Vec<_>>(), [WebhookId(1)]);
+        finish(&mut scheduler, (WebhookId(1), start.ready.event.id), QUICK, T0);
+        assert!(scheduler.slots.is_empty() && scheduler.in_flight() == 0 && scheduler.bytes == 0);
     }
 }
