@@ -82,10 +82,20 @@ impl Program {
     }
 
     /// SIGTERM; waits for the end.
-    pub fn terminate(mut self) -> ExitStatus {
+    pub fn terminate(self) -> ExitStatus {
+        self.signal("TERM");
+        self.ended()
+    }
+
+    /// Sends a signal, by its name without SIG.
+    pub fn signal(&self, name: &str) {
         // The shell's own: a bare Debian has no kill program.
-        let told = Command::new("sh").args(["-c", &format!("kill -TERM {}", self.child.id())]).status();
+        let told = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.child.id())]).status();
         assert!(told.expect("a shell runs").success());
+    }
+
+    /// Waits for an end that somebody else asked for.
+    pub fn ended(mut self) -> ExitStatus {
         self.child.wait().expect("it ended")
     }
 }
