@@ -21,6 +21,7 @@ mod calls_hooks;
 mod calls_list;
 mod calls_order;
 mod carrier_sim;
+mod crash;
 mod demo;
 mod events;
 mod ladder;

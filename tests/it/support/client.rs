@@ -92,6 +92,17 @@ impl Api {
         self.send(request).await
     }
 
+    /// All rows of a list, page by page.
+    pub async fn list(&self, path: &str) -> Vec<Json> {
+        let (mut rows, mut after) = (Vec::new(), String::new());
+        loop {
+            let page = self.get(&format!("{path}{after}")).await.expect(200);
+            rows.extend(page.json["data"].as_array().expect("it is a page").iter().cloned());
+            let Some(next) = page.json["next"].as_str() else { return rows };
+            after = format!("&after={next}");
+        }
+    }
+
     /// A request under `/api/v1` with the token.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.bare(method, path).bearer_auth(&self.token)
