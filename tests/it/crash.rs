@@ -1,18 +1,23 @@
-//! The real program when things break under it: it is killed, or told to end. Nothing that was acknowledged is lost, nothing that was recorded is sent again, and it
+//! The real program when things break under it: it is killed, told to end, its disk is
+//! full. Nothing that was acknowledged is lost, nothing that was recorded is sent again, and it
 //! goes on by itself. Times of breaking are counted in arrivals at the receiver, never in seconds.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use calltracker::kernel::seed::Seed;
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::support::chance;
 use crate::support::client::Api;
+use crate::support::disk::Disk;
 use crate::support::flow::Flow;
+use crate::support::line::sign;
 use crate::support::program::{Place, Program};
-use crate::support::shop::Shop;
+use crate::support::shop::{DESTINATION, NUMBER, PUBLIC_URL, Shop};
 use crate::support::tally::{Tally, UNRECORDED_MAX};
+use crate::support::world::{ACCOUNT_SID, AUTH_TOKEN};
 
 /// What the API showed as delivered, and how many requests had arrived by then.
 #[derive(Default)]
@@ -161,4 +166,78 @@ async fn after_a_sigterm_a_hanging_receiver_is_given_up_and_gets_the_same_again(
     let again = shop.tally.arrivals().into_iter().filter(|arrival| arrival.life == 1);
     let again: HashSet<String> = again.map(|a| a.id).filter(|id| given_up.contains(id)).collect();
     assert_eq!((&again, shop.tally.progress().extra()), (&given_up, given_up.len()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_refuses_what_it_cannot_keep_and_goes_on_when_there_is_room() {
+    let place = Place::new();
+    if !place.is_file() {
+        return eprintln!("skipped: the data are on a server");
+    }
+    let Some(disk) = Disk::mount(&place.folder(), 32) else {
+        return eprintln!("skipped: only root may mount a small disk");
+    };
+    let (shop, program) = Shop::open(place, 4).await;
+    // Dropped before the folder that it lies on.
+    let disk = disk;
+    let flow = Flow::start(&shop.tally, shop.hooks, usize::MAX);
+    flow.go_to([&program]);
+    shop.tally.until("deliveries go on", |p| p.distinct >= 40).await;
+    shop.tally.hold();
+    shop.tally.until("requests are in flight", |p| p.open >= 8).await;
+    disk.fill();
+    let mut answered = rename_until_refused(&program.api, "Full").await;
+    while is_ready(&program).await {}
+    // Now the requests in flight are answered, and that can't be recorded.
+    shop.tally.release();
+    shop.tally.until("all are answered", |p| p.open == 0).await;
+    answered.extend(rename_until_refused(&program.api, "Still full").await);
+    assert_calls_are_forwarded(&shop, &program).await;
+    let pending = program.api.get("/companies/1/webhooks/1/deliveries?state=pending").await.expect(200);
+    assert_ne!(pending.json["data"], json!([]), "what couldn't be recorded is still pending");
+    disk.free();
+    while !is_ready(&program).await {}
+    let before = flow.told().answered.len();
+    flow.until("posts are taken again", |told| told.answered.len() > before + 20).await;
+    answered.extend(flow.end().await.answered);
+    shop.assert_conserved(&program.api, &answered).await;
+    assert_eq!(shop.tally.progress().extra(), 0, "it lived on, so it knows what it had sent");
+}
+
+/// Gives the names that were taken.
+async fn rename_until_refused(api: &Api, prefix: &str) -> Vec<String> {
+    let mut taken = Vec::new();
+    loop {
+        let name = format!("{prefix} {}", taken.len());
+        let answer = api.patch("/companies/1/trackers/1", &json!({ "name": name })).await;
+        if answer.status == 503 {
+            return taken;
+        }
+        answer.expect(200);
+        taken.push(name);
+    }
+}
+
+/// A call that can't be written down reaches its destination all the same.
+async fn assert_calls_are_forwarded(shop: &Shop, program: &Program) {
+    let form = [
+        ("CallSid", "CA00000000000000000000000000005eed"),
+        ("AccountSid", ACCOUNT_SID),
+        ("From", "+15025550142"),
+        ("To", NUMBER),
+        ("CallStatus", "ringing"),
+        ("Direction", "inbound"),
+    ];
+    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+    let request = reqwest::Client::new()
+        .post(shop.carrier_hook.replace(PUBLIC_URL, &program.url))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("x-twilio-signature", sign(AUTH_TOKEN, &shop.carrier_hook, &form))
+        .body(body);
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 200);
+    let twiml = answer.text().await.unwrap();
+    assert!(twiml.contains("<Dial") && twiml.contains(DESTINATION), "{twiml}");
+    let metrics = reqwest::get(format!("{}/metrics", program.url)).await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("result=\"fallback\""), "{metrics}");
 }

@@ -72,12 +72,25 @@ impl Flow {
         self.shared.told.borrow().clone()
     }
 
+    /// Waits until this has come of the renamings.
+    pub async fn until(&self, what: &str, wanted: impl Fn(&Told) -> bool) {
+        let mut told = self.shared.told.subscribe();
+        let come = tokio::time::timeout(PATIENCE, told.wait_for(wanted)).await;
+        assert!(come.is_ok(), "{what}: not after {PATIENCE:?}");
+    }
+
     /// Waits until there were enough events, and gives what was told.
     pub async fn done(mut self) -> Told {
         while let Some(client) = tokio::time::timeout(PATIENCE, self.clients.join_next()).await.unwrap() {
             client.unwrap();
         }
         self.told()
+    }
+
+    /// What there was is enough: lets each client finish what it is at.
+    pub async fn end(self) -> Told {
+        self.shared.enough.send_replace(0);
+        self.done().await
     }
 }
 

@@ -12,15 +12,17 @@ use super::tally::{PATIENCE, Tally};
 use super::world::{ACCOUNT_SID, AUTH_TOKEN};
 
 /// The number of its tracker, and where its calls go.
-const NUMBER: &str = "+12705550199";
-const DESTINATION: &str = "+18125550101";
+pub const NUMBER: &str = "+12705550199";
+pub const DESTINATION: &str = "+18125550101";
 /// Carriers sign this URL: it is the same for each process.
-const PUBLIC_URL: &str = "http://public.example";
+pub const PUBLIC_URL: &str = "http://public.example";
 
 /// See the module. Its webhooks are 1, 2 … and get each renaming of the tracker.
 pub struct Shop {
     pub tally: Tally,
     pub hooks: usize,
+    /// Below [`PUBLIC_URL`]: where the carrier tells of calls.
+    pub carrier_hook: String,
     simulator: Simulator,
     // Behind the rest: the database goes last.
     pub place: Place,
@@ -30,7 +32,7 @@ impl Shop {
     /// Opens it, and gives the program that is running for it.
     pub async fn open(place: Place, hooks: usize) -> (Shop, Program) {
         let (simulator, tally) = (Simulator::start(), Tally::start());
-        let shop = Shop { tally, hooks, simulator, place };
+        let mut shop = Shop { tally, hooks, carrier_hook: String::new(), simulator, place };
         let program = shop.serve();
         shop.furnish(&program.api).await;
         (shop, program)
@@ -42,13 +44,14 @@ impl Shop {
         self.place.serve(&flags)
     }
 
-    async fn furnish(&self, api: &Api) {
+    async fn furnish(&mut self, api: &Api) {
         let company = json!({"name": "Acme", "time_zone": "UTC", "country": "US"});
         api.post("/companies", &company).await.expect(201);
         let account = json!({
             "kind": "twilio", "account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN, "base_url": self.simulator.url,
         });
-        api.post("/companies/1/carriers", &account).await.expect(201);
+        let account = api.post("/companies/1/carriers", &account).await.expect(201);
+        account.json["hook_url"].as_str().unwrap().clone_into(&mut self.carrier_hook);
         self.simulator.buy(NUMBER).await;
         let tracker = json!({
             "name": "Flyer", "tracker_type": "offline", "number_type": "local", "destination": DESTINATION,
