@@ -1,5 +1,5 @@
-//! The real program when things break under it: it is killed, told to end, its disk is
-//! full. Nothing that was acknowledged is lost, nothing that was recorded is sent again, and it
+//! The real program when things break under it: it is killed, told to end, its disk is full, its database
+//! server goes away. Nothing that was acknowledged is lost, nothing that was recorded is sent again, and it
 //! goes on by itself. Times of breaking are counted in arrivals at the receiver, never in seconds.
 
 use std::collections::{HashMap, HashSet};
@@ -11,6 +11,8 @@ use tokio::time::Instant;
 
 use crate::support::chance;
 use crate::support::client::Api;
+use crate::support::cluster::Cluster;
+use crate::support::database;
 use crate::support::disk::Disk;
 use crate::support::flow::Flow;
 use crate::support::line::sign;
@@ -240,4 +242,35 @@ async fn assert_calls_are_forwarded(shop: &Shop, program: &Program) {
     assert!(twiml.contains("<Dial") && twiml.contains(DESTINATION), "{twiml}");
     let metrics = reqwest::get(format!("{}/metrics", program.url)).await.unwrap().text().await.unwrap();
     assert!(metrics.contains("result=\"fallback\""), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_server_that_crashes_three_times_loses_nothing_and_needs_no_restart_of_ours() {
+    if database::server().is_none() {
+        return eprintln!("skipped: only with PostgreSQL");
+    }
+    let (chance, cluster) = (chance(), Cluster::start());
+    let (shop, program) = Shop::open(Place::with(cluster.database()), 5).await;
+    let flow = Flow::start(&shop.tally, shop.hooks, usize::MAX);
+    flow.go_to([&program]);
+    for round in 0..3 {
+        let so_far = shop.tally.progress().distinct;
+        let (_, more) = moments(&chance, 0, 200);
+        shop.tally.until("deliveries go on", |p| p.distinct >= so_far + more).await;
+        if round == 1 {
+            cluster.down();
+            assert!(!is_ready(&program).await, "nothing can be persisted");
+            cluster.up();
+        } else {
+            cluster.restart();
+        }
+        while !is_ready(&program).await {}
+        let before = flow.told().answered.len();
+        flow.until("posts are taken again", |told| told.answered.len() > before + 20).await;
+    }
+    let told = flow.end().await;
+    shop.assert_conserved(&program.api, &told.answered).await;
+    let extra = shop.tally.progress().extra();
+    eprintln!("{extra} extra sends, {} posts refused", told.refused);
+    assert!(extra <= 3 * UNRECORDED_MAX, "{extra}");
 }

@@ -5,6 +5,7 @@ pub mod agency;
 pub mod browser;
 pub mod carrier;
 pub mod client;
+pub mod cluster;
 pub mod contract;
 pub mod database;
 pub mod disk;

@@ -20,7 +20,12 @@ pub struct Place {
 
 impl Place {
     pub fn new() -> Place {
-        Place { database: TestDatabase::create(), key: SecretKey::generate(&Seed::system()).to_text() }
+        Place::with(TestDatabase::create())
+    }
+
+    /// With a database that the test has a hand on.
+    pub fn with(database: TestDatabase) -> Place {
+        Place { database, key: SecretKey::generate(&Seed::system()).to_text() }
     }
 
     /// A command of the program with the settings of this place.
