@@ -27,6 +27,7 @@ mod events;
 mod ladder;
 mod main_job;
 mod messages;
+mod nodes;
 mod outbound;
 mod program;
 mod provision;

@@ -2,6 +2,7 @@
 //! check that nothing of its events is lost.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
@@ -67,6 +68,13 @@ impl Shop {
             let path = format!("/companies/1/webhooks/{hook}");
             while api.get(&path).await.expect(200).json["status"] != "active" {}
         }
+    }
+
+    /// Renames the tracker and waits until each webhook was told.
+    pub async fn tell_everywhere(&self, api: &Api, name: &str, patience: Duration) {
+        let from = self.tally.progress().arrivals;
+        api.patch("/companies/1/trackers/1", &json!({ "name": name })).await.expect(200);
+        self.tally.everywhere(patience, name, from, self.hooks).await;
     }
 
     /// The deliveries of a webhook, newest first.

@@ -140,6 +140,37 @@ impl Tally {
         assert!(reached, "{what}: not after {PATIENCE:?}, {:?}", self.progress());
     }
 
+    /// Waits until what tells this name has arrived at each of so many paths, among the arrivals behind the
+    /// first `from`.
+    pub async fn everywhere(&self, patience: Duration, name: &str, from: usize, hooks: usize) {
+        let told = format!("\"name\":\"{name}\"");
+        let (mut missing, mut next): (HashSet<usize>, usize) = ((1..=hooks).collect(), from);
+        let mut progress = self.watch();
+        let looking = async {
+            while !missing.is_empty() {
+                progress.borrow_and_update();
+                for arrival in self.behind(&mut next) {
+                    if String::from_utf8_lossy(&arrival.body).contains(&told) {
+                        missing.remove(&arrival.hook);
+                    }
+                }
+                if !missing.is_empty() {
+                    progress.changed().await.expect("the receiver is there");
+                }
+            }
+        };
+        let arrived = tokio::time::timeout(patience, looking).await.is_ok();
+        assert!(arrived, "{name} hasn't arrived at {missing:?} after {patience:?}: {:?}", self.progress());
+    }
+
+    /// The arrivals behind the first `next`, which moves on.
+    fn behind(&self, next: &mut usize) -> Vec<Arrival> {
+        let log = self.shared.log();
+        let behind = log.arrivals[*next..].to_vec();
+        *next = log.arrivals.len();
+        behind
+    }
+
     /// The only sender has died. Waits until all that it had sent is noted: what arrives later is another
     /// life's.
     pub async fn cut(&self) {
