@@ -92,6 +92,17 @@ impl Api {
         self.send(request).await
     }
 
+    /// All rows of a list, page by page.
+    pub async fn list(&self, path: &str) -> Vec<Json> {
+        let (mut rows, mut after) = (Vec::new(), String::new());
+        loop {
+            let page = self.get(&format!("{path}{after}")).await.expect(200);
+            rows.extend(page.json["data"].as_array().expect("it is a page").iter().cloned());
+            let Some(next) = page.json["next"].as_str() else { return rows };
+            after = format!("&after={next}");
+        }
+    }
+
     /// A request under `/api/v1` with the token.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.bare(method, path).bearer_auth(&self.token)
@@ -104,6 +115,14 @@ impl Api {
 
     /// Sends a request and holds the answer against the document.
     pub async fn send(&self, request: RequestBuilder) -> Answer {
+        self.try_send(request).await.expect("the server answers")
+    }
+
+    /// As [`Api::send`].
+    ///
+    /// # Errors
+    /// The server went away, which it may have done before or after it acted.
+    pub async fn try_send(&self, request: RequestBuilder) -> reqwest::Result<Answer> {
         let request = request.build().expect("the test's request is well-formed");
         let method = request.method().clone();
         let path = request.url().path().to_owned();
@@ -112,12 +131,12 @@ impl Api {
             .and_then(reqwest::Body::as_bytes)
             .and_then(|bytes| serde_json::from_slice(bytes).ok())
             .unwrap_or_default();
-        let response = self.http.execute(request).await.expect("the server answers");
+        let response = self.http.execute(request).await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let text = response.text().await.expect("the answer is text");
+        let text = response.text().await?;
         let json = serde_json::from_str(&text).unwrap_or_default();
         let answer = Answer { status, headers, text, json };
         contract::check(method.as_str(), &path, &sent, &answer);
-        answer
+        Ok(answer)
     }
 }

@@ -18,7 +18,7 @@ pub struct TestDatabase {
 impl TestDatabase {
     pub fn create() -> TestDatabase {
         let folder = tempfile::tempdir().expect("a folder can be made");
-        let Ok(server) = std::env::var("TEST_DATABASE_URL") else {
+        let Some(server) = server() else {
             let location = Location::Sqlite(folder.path().join("calltracker.sqlite3"));
             return TestDatabase { location, folder, on_server: None };
         };
@@ -27,6 +27,12 @@ impl TestDatabase {
         let mut url: url::Url = server.parse().expect("TEST_DATABASE_URL is a URL");
         url.set_path(&name);
         TestDatabase { location: Location::Postgres(url.into()), folder, on_server: Some((server, name)) }
+    }
+
+    /// The database at this URL, which goes with its server.
+    pub fn at(url: String) -> TestDatabase {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        TestDatabase { location: Location::Postgres(url), folder, on_server: None }
     }
 
     /// The setting that leads the server to it; None for a file.
@@ -78,6 +84,11 @@ impl Drop for TestDatabase {
             execute(server, &format!("drop database {name} with (force)"));
         }
     }
+}
+
+/// The URL of the server that the tests run on; None: they run on files.
+pub fn server() -> Option<String> {
+    std::env::var("TEST_DATABASE_URL").ok()
 }
 
 fn execute(url: &str, statement: &str) {

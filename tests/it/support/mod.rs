@@ -5,13 +5,18 @@ pub mod agency;
 pub mod browser;
 pub mod carrier;
 pub mod client;
+pub mod cluster;
 pub mod contract;
 pub mod database;
+pub mod disk;
+pub mod flow;
 pub mod line;
 pub mod listener;
 pub mod program;
 pub mod receiver;
+pub mod shop;
 pub mod simulator;
+pub mod tally;
 pub mod verifier;
 pub mod world;
 
@@ -39,6 +44,16 @@ use self::database::TestDatabase;
 pub const START: &str = "2026-03-09T09:00:00Z";
 /// Whatever a test waits for comes much sooner or never.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Chance that differs from run to run. Its number is printed, which is shown if the test fails: given as
+/// TEST_SEED it is the same again.
+pub fn chance() -> Seed {
+    let given = std::env::var("TEST_SEED").ok();
+    let number =
+        given.map_or_else(|| Seed::system().below(1_000_000), |text| text.parse().expect("a number"));
+    eprintln!("TEST_SEED={number}");
+    Seed::fixed(number)
+}
 
 /// A running server.
 pub struct TestApp {

@@ -20,7 +20,12 @@ pub struct Place {
 
 impl Place {
     pub fn new() -> Place {
-        Place { database: TestDatabase::create(), key: SecretKey::generate(&Seed::system()).to_text() }
+        Place::with(TestDatabase::create())
+    }
+
+    /// With a database that the test has a hand on.
+    pub fn with(database: TestDatabase) -> Place {
+        Place { database, key: SecretKey::generate(&Seed::system()).to_text() }
     }
 
     /// A command of the program with the settings of this place.
@@ -87,10 +92,20 @@ impl Program {
     }
 
     /// SIGTERM; waits for the end.
-    pub fn terminate(mut self) -> ExitStatus {
+    pub fn terminate(self) -> ExitStatus {
+        self.signal("TERM");
+        self.ended()
+    }
+
+    /// Sends a signal, by its name without SIG.
+    pub fn signal(&self, name: &str) {
         // The shell's own: a bare Debian has no kill program.
-        let told = Command::new("sh").args(["-c", &format!("kill -TERM {}", self.child.id())]).status();
+        let told = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.child.id())]).status();
         assert!(told.expect("a shell runs").success());
+    }
+
+    /// Waits for an end that somebody else asked for.
+    pub fn ended(mut self) -> ExitStatus {
         self.child.wait().expect("it ended")
     }
 }
