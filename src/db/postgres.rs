@@ -31,6 +31,10 @@ const RUNS_MAX: u32 = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The server ends a statement that runs longer: nothing here should, and a hung one would hold a worker.
 const STATEMENT_TIMEOUT_MS: u32 = 60_000;
+/// The server ends a transaction whose process says nothing for so long. Ours never pause in one, unless the process is
+/// stopped (a frozen machine), and then its locks would hold up all others; each of its sessions in turn may get such
+/// a lock, so this times [`WORKERS`] is how long that can last.
+const IDLE_TIMEOUT_MS: u32 = 1_500;
 /// How long a listener waits for a hint before it looks whether anybody still wants to hear it.
 const LISTEN_FOR: Duration = Duration::from_millis(500);
 /// How long it waits before it connects again.
@@ -67,7 +71,9 @@ impl Pool {
         let mut config: Config =
             url.parse().map_err(|_| Error::Unavailable("database_url is malformed".to_owned()))?;
         config.connect_timeout(CONNECT_TIMEOUT);
-        config.options(&format!("-c statement_timeout={STATEMENT_TIMEOUT_MS}"));
+        config.options(&format!(
+            "-c statement_timeout={STATEMENT_TIMEOUT_MS} -c idle_in_transaction_session_timeout={IDLE_TIMEOUT_MS}"
+        ));
         config.application_name("calltracker");
         let (config, migrated) = on_thread(move || {
             let migrated = connect(&config).and_then(|mut client| migrate::postgres(&mut client));

@@ -19,7 +19,7 @@ use super::hints::{self, Hints};
 use super::lane::{CAP_FIRST, Landing, Question, Reply, Subscriber};
 use super::record::{self, Ended};
 use super::scheduler::{Scheduler, Start, Verdict};
-use super::shards::{self, Link, NodeId, Owned};
+use super::shards::{self, Link, Node, NodeId, Owned};
 use super::tally::Tally;
 use super::{COLUMNS, Webhook, due};
 use crate::ctx::Ctx;
@@ -39,6 +39,8 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 const BATCH_MAX: usize = 512;
 /// Webhooks that are loaded with one statement.
 const LOAD_MAX: usize = 500;
+/// Requests in flight may take so long at the end: a little less than the whole program gets.
+const FINISH_WITHIN: Duration = Duration::from_secs(9);
 /// Sums by the minute are written this often; a crash loses so much of them.
 const TALLY_EVERY: Duration = Duration::from_secs(5);
 
@@ -47,12 +49,15 @@ pub async fn run(ctx: Ctx, mut stop: watch::Receiver<bool>) {
     let (owned, leases) = watch::channel(shards::first(&ctx));
     let (busy, told_busy) = watch::channel(BTreeSet::new());
     let (end_leases, end) = watch::channel(false);
-    let node = ctx.db.is_shared().then(|| i64::from_le_bytes(ctx.seed.bytes()));
+    let named = ctx.db.is_shared().then(|| Node::of(&ctx));
+    let node = named.as_ref().map(|node| node.id);
     let keeper =
         node.map(|node| tokio::spawn(shards::keep(ctx.clone(), node, Link { owned, busy: told_busy }, end)));
     let mut engine = Engine::new(ctx.clone(), node, leases, busy);
     engine.work(&mut stop).await;
-    engine.finish().await;
+    if tokio::time::timeout(FINISH_WITHIN, engine.finish()).await.is_err() {
+        tracing::warn!("requests that took too long are given up and will be sent again");
+    }
     end_leases.send_replace(true);
     if let (Some(keeper), Some(node)) = (keeper, node) {
         let _ = keeper.await;

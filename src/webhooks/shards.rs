@@ -8,6 +8,9 @@
 //! - On SQLite there is one process, by the file's lock, and nothing of this.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs::File;
+use std::io::{Read as _, Seek as _, Write as _};
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -27,8 +30,49 @@ const RENEW_EVERY: Duration = Duration::from_secs(2);
 /// slower than the database's doesn't matter.
 const MARGIN: Duration = Duration::from_secs(1);
 
-/// A process among those on one database, from its start to its end.
+/// A process among those on one database.
 pub type NodeId = i64;
+
+/// File in the data folder that names the process which has it locked.
+const NODE_FILE: &str = "node_id";
+
+/// Who we are among the processes on one database: the same after a restart on the same data folder, so that a process
+/// needn't wait for the lease that its own crash left behind. Where another process has the folder, we are new.
+pub(super) struct Node {
+    pub id: NodeId,
+    /// Locked for as long as we run; ends with the process, however that ends.
+    _lock: Option<File>,
+}
+
+impl Node {
+    pub(super) fn of(ctx: &Ctx) -> Node {
+        let new = i64::from_le_bytes(ctx.seed.bytes());
+        match Node::named(&ctx.config.data.join(NODE_FILE), new) {
+            Ok(node) => node,
+            Err(error) => {
+                tracing::info!(error = %error, "this process is a new one among those on its database");
+                Node { id: new, _lock: None }
+            }
+        }
+    }
+
+    fn named(path: &Path, new: NodeId) -> std::io::Result<Node> {
+        let mut file = File::options().create(true).truncate(false).read(true).write(true).open(path)?;
+        file.try_lock()?;
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        let id = match text.trim().parse() {
+            Ok(id) => id,
+            Err(_) => {
+                file.set_len(0)?;
+                file.rewind()?;
+                file.write_all(new.to_string().as_bytes())?;
+                new
+            }
+        };
+        Ok(Node { id, _lock: Some(file) })
+    }
+}
 
 /// The shard of a webhook.
 pub fn shard_of(webhook: WebhookId) -> i64 {
@@ -100,6 +144,8 @@ pub(super) struct Link {
 /// Renews this process's leases until told to stop, and publishes what it owns.
 pub(super) async fn keep(ctx: Ctx, node: NodeId, link: Link, mut stop: watch::Receiver<bool>) {
     let mut leaving = BTreeSet::new();
+    // What an earlier process of this name had is ours under new epochs: it can't write any more.
+    release(&ctx, node).await;
     while !*stop.borrow() {
         let asked_at = Instant::now();
         let done: Vec<i64> = leaving.difference(&*link.busy.borrow()).copied().collect();
