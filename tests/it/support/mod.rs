@@ -11,6 +11,7 @@ pub mod line;
 pub mod program;
 pub mod receiver;
 pub mod simulator;
+pub mod smtp;
 pub mod verifier;
 pub mod world;
 
