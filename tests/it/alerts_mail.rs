@@ -457,6 +457,20 @@ async fn a_try_that_never_ended_is_made_again_for_everybody() {
 }
 
 #[tokio::test]
+async fn a_mail_is_made_once_however_many_processes_make_it() {
+    let server = MailServer::start().await;
+    let scene = Scene::new(server.plain()).await;
+    scene.user(ANA).await;
+    let ids = [scene.raise(Kind::Failing, "").await, scene.raise(Kind::Deactivated, "").await];
+    let tries = futures_util::future::join_all((0..4).map(|_| scene.mail())).await;
+    assert_eq!(tries.iter().sum::<usize>(), 1);
+    assert_eq!(server.letters().len(), 1);
+    for id in ids {
+        assert_eq!(scene.shown(id).await["mail_status"], "sent");
+    }
+}
+
+#[tokio::test]
 async fn a_deleted_companys_users_are_not_written_to() {
     let server = MailServer::start().await;
     let scene = Scene::new(server.plain()).await;
