@@ -2,6 +2,10 @@
 //! (`CALLTRACKER_…`) and the file (`calltracker.toml`) say the same things; a flag beats the environment,
 //! which beats the file. An unknown key or a malformed value is an error with its name in it.
 
+mod mail;
+
+pub use self::mail::{Encryption, Mail, MailServer};
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -60,6 +64,8 @@ pub struct Given {
     recordings: RecordingsGiven,
     #[command(flatten)]
     api: ApiGiven,
+    #[command(flatten)]
+    mail: MailGiven,
 }
 
 #[derive(clap::Args, Deserialize, Clone, Debug, Default)]
@@ -122,6 +128,22 @@ struct ApiGiven {
     rate_per_minute: Option<u32>,
 }
 
+#[derive(clap::Args, Deserialize, Clone, Debug, Default)]
+#[serde(deny_unknown_fields, default)]
+struct MailGiven {
+    /// The server that alerts are mailed through: smtp://user:password@host[:587], or smtps://
+    #[arg(
+        long = "mail-smtp-url",
+        env = "CALLTRACKER_MAIL_SMTP_URL",
+        hide_env_values = true,
+        id = "mail_smtp_url"
+    )]
+    smtp_url: Option<String>,
+    /// The address that they come from, such as Call Tracker <alerts@example.com>
+    #[arg(long = "mail-from", env = "CALLTRACKER_MAIL_FROM", id = "mail_from")]
+    from: Option<String>,
+}
+
 /// The settings that hold.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -139,6 +161,8 @@ pub struct Config {
     pub carriers: Carriers,
     pub recordings: Recordings,
     pub api: Api,
+    /// None: alerts aren't mailed.
+    pub mail: Option<Mail>,
 }
 
 #[derive(Clone, Debug)]
@@ -238,12 +262,23 @@ impl Given {
                     .unwrap_or(API_RATE_PER_MINUTE)
                     .max(1),
             },
+            mail: self.mail.or(under.mail).resolve()?,
         };
         if config.database_url.is_some() && config.secret_key.is_none() {
             let why = "secret_key must be given with database_url, so that all nodes share it";
             return Err(BadConfig(why.to_owned()));
         }
         Ok(config)
+    }
+}
+
+impl MailGiven {
+    fn or(self, under: MailGiven) -> MailGiven {
+        MailGiven { smtp_url: self.smtp_url.or(under.smtp_url), from: self.from.or(under.from) }
+    }
+
+    fn resolve(&self) -> Result<Option<Mail>, BadConfig> {
+        Mail::resolve(self.smtp_url.as_deref(), self.from.as_deref())
     }
 }
 
@@ -389,6 +424,8 @@ mod tests {
             ("log = \"loud\"", "log"),
             ("bootstrap_token = \"x\"", "bootstrap_token"),
             ("database_url = \"postgres://x\"", "secret_key"),
+            ("[mail]\nsmtp_url = \"smtp://x\"", "mail.from"),
+            ("[mail]\nsmtp_url = \"x\"\nfrom = \"a@b.example\"", "mail.smtp_url"),
         ] {
             let error = file(text).expect_err(text);
             assert!(error.contains(named), "{text}: {error}");

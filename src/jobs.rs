@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use crate::ctx::Ctx;
 use crate::db::{self, Lead, Wake};
 use crate::kernel::clock::Micros;
-use crate::{calls, carriers, http, messages, usage, voicemails, webhooks};
+use crate::{alerts, calls, carriers, http, messages, usage, voicemails, webhooks};
 
 /// How often a process that doesn't lead asks whether it may, and one that does whether it still is.
 const ASK_LEAD_EVERY: Duration = Duration::from_secs(2);
@@ -49,7 +49,7 @@ pub struct Job {
 type Running = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 
 /// All of it but the delivery engine, which is a loop of its own.
-pub const JOBS: [Job; 9] = [
+pub const JOBS: [Job; 10] = [
     Job {
         name: "calls.settle",
         every: SECONDS_5,
@@ -97,6 +97,12 @@ pub const JOBS: [Job; 9] = [
         every: MINUTE,
         wake: None,
         run: |ctx, _| Box::pin(async move { done(webhooks::cancel_orphans(&ctx.db).await) }),
+    },
+    Job {
+        name: "alerts.mail",
+        every: MINUTE,
+        wake: Some(Wake::Alerts),
+        run: |ctx, _| Box::pin(async move { done(alerts::mail_due(&ctx).await) }),
     },
     Job {
         name: "idempotency.sweep",

@@ -277,6 +277,21 @@ pub async fn log_out(db: &Db, token: &str) -> db::Result<()> {
     db.write("users.log_out", ended).await.map(|_| ())
 }
 
+/// Whom a company's news is for, oldest first, so many at most: its own users, or those of the whole account if
+/// it has none. Users have no roles: each of them is told.
+///
+/// # Errors
+/// The database's.
+pub fn to_tell(tx: &mut Tx<'_>, scope: Scope, limit: i64) -> db::Result<Vec<User>> {
+    let own = "select id, company_id, email from users where company_id = ? order by id limit ?";
+    let own = tx.all(sql(own).bind(scope.company()).bind(limit))?;
+    if !own.is_empty() {
+        return Ok(own);
+    }
+    let all = "select id, company_id, email from users where company_id is null order by id limit ?";
+    tx.all(sql(all).bind(limit))
+}
+
 /// Ends the logins of a company's users: it is being deleted, and nobody logs in there again.
 ///
 /// # Errors

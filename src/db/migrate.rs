@@ -8,8 +8,11 @@ use super::{Error, Result, postgres, sqlite};
 
 /// The migrations in order; the version of a schema is the number of those applied. A migration that has
 /// been released is never edited.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("../../migrations/0001_first.sql"), include_str!("../../migrations/0002_delivery.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../../migrations/0001_first.sql"),
+    include_str!("../../migrations/0002_delivery.sql"),
+    include_str!("../../migrations/0003_alerts.sql"),
+];
 
 /// Number of migrations that this program knows.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;

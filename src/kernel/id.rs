@@ -48,6 +48,7 @@ ids! {
     DeliveryId;
     TokenId;
     UserId;
+    AlertId;
     /// A caller's number that a company wants rejected.
     BlockedCallerId;
 }

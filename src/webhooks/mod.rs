@@ -370,7 +370,10 @@ pub fn verified(tx: &mut Tx<'_>, scope: Scope, id: WebhookId, target: &str) -> d
     }
     tx.execute(sql("update webhooks set verified_target = target where id = ?").bind(id))?;
     match present.status {
-        Status::Unverified | Status::Deactivated => activate(tx, id)?,
+        Status::Unverified | Status::Deactivated => {
+            activate(tx, id)?;
+            health::verified(tx, &present)?;
+        }
         Status::Active | Status::Paused => {}
     }
     Ok(true)

@@ -12,7 +12,6 @@ use super::schedule::{self, Next, Series};
 use super::scheduler::Verdict;
 use super::shards::{self, NodeId};
 use super::{DeliveryState, Status, deactivate, health};
-use crate::companies::Scope;
 use crate::db::{self, Columns, FromRow, Kind, Row, Tx, Value, sql};
 use crate::kernel::clock::Micros;
 use crate::kernel::id::{CompanyId, EventId, WebhookId};
@@ -115,7 +114,7 @@ fn delivered(tx: &mut Tx<'_>, successes: &[&Ended]) -> db::Result<()> {
         finished.push(finished_row(ended, DeliveryState::Delivered, now));
         attempts.push(attempt_row(ended));
         if ended.failing && recovered.insert(ended.webhook) {
-            health::recovered(tx, Scope::of(ended.company), ended.webhook)?;
+            health::recovered(tx, ended)?;
         }
     }
     tx.insert_rows(&FINISHED, finished)?;
@@ -203,8 +202,7 @@ fn failed(tx: &mut Tx<'_>, gaps: &[Duration], ended: &Ended) -> db::Result<Verdi
         Next::RetryAt(at) => {
             retry(tx, ended, series, at)?;
             if series.attempts > 1 && !ended.failing {
-                let reason = &ended.outcome.error_detail;
-                health::failing(tx, Scope::of(ended.company), ended.webhook, reason)?;
+                health::failing(tx, ended)?;
             }
             Ok(Verdict::RetryAt(at))
         }
@@ -255,7 +253,7 @@ fn exhausted(tx: &mut Tx<'_>, ended: &Ended, series: Series) -> db::Result<Verdi
             series.attempts, ended.outcome.error_detail
         );
         deactivate(tx, ended.webhook, &reason)?;
-        health::deactivated(tx, Scope::of(ended.company), ended.webhook, &reason)?;
+        health::deactivated(tx, ended, &reason)?;
     }
     Ok(Verdict::Exhausted { deactivated })
 }

@@ -9,7 +9,7 @@ const RUNGS: [&[&str]; 12] = [
     &["companies"],
     &["ctx"],
     &["auth", "users", "events"],
-    &["trackers"],
+    &["trackers", "alerts"],
     &["flows", "recordings"],
     &["calls", "messages"],
     &["voicemails", "usage", "webhooks"],

@@ -5,6 +5,8 @@
 
 mod support;
 
+mod alerts_mail;
+mod api_alerts;
 mod api_auth;
 mod api_bodies;
 mod api_calls;

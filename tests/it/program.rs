@@ -29,6 +29,7 @@ fn unknown_and_malformed_settings_end_it_with_code_2_and_their_name() {
         (["--webhooks-retry-schedule", "55s,5x"], "5x"),
         (["--listen", "nowhere"], "nowhere"),
         (["--webhooks-allow-targets", "10.0.0.0/40"], "10.0.0.0/40"),
+        (["--mail-smtp-url", "smtp://mail.example"], "mail.from"),
     ] {
         let output = place.command(&["serve"]).args(flag).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{flag:?}");
@@ -48,6 +49,22 @@ fn unknown_and_malformed_settings_end_it_with_code_2_and_their_name() {
         "{}",
         said(&output)
     );
+}
+
+#[test]
+fn a_malformed_mail_server_is_told_without_its_password() {
+    let place = Place::new();
+    let mut command = place.command(&["serve"]);
+    command.args(["--mail-from", "alerts@calls.example"]);
+    command.env("CALLTRACKER_MAIL_SMTP_URL", "smtp://user:hunter2@mail.example/inbox");
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(said(&output).contains("mail.smtp_url must be smtp"), "{}", said(&output));
+    let help =
+        place.command(&["serve", "--help"]).env("CALLTRACKER_MAIL_SMTP_URL", "smtp://hunter2").output();
+    let help = help.unwrap();
+    let all = said(&output) + &said(&help) + &String::from_utf8_lossy(&help.stdout);
+    assert!(all.contains("CALLTRACKER_MAIL_SMTP_URL") && !all.contains("hunter2"), "{all}");
 }
 
 #[tokio::test]

@@ -25,6 +25,7 @@ async fn scene() -> (Agency, Vec<Known>) {
     let webhook = agency.webhook(&format!("https://crm.example/{HOSTILE}")).await;
     let (answered, voicemail) = (agency.answered_call().await, agency.voicemail_call().await);
     let delivery = agency.tried_delivery(webhook).await;
+    agency.alert(webhook).await;
     let known = |template, rest: String| Known { template, path: agency.path(&rest) };
     let pages = vec![
         known("calls.html", "/calls".to_owned()),
@@ -34,6 +35,7 @@ async fn scene() -> (Agency, Vec<Known>) {
         known("webhooks.html", "/webhooks".to_owned()),
         known("webhook.html", format!("/webhooks/{webhook}")),
         known("webhook.html", format!("/webhooks/{webhook}?state=held")),
+        known("alerts.html", "/alerts".to_owned()),
         known("delivery.html", format!("/webhooks/{webhook}/deliveries/{delivery}")),
     ];
     (agency, pages)
@@ -127,7 +129,7 @@ async fn another_companys_pages_and_buttons_do_not_exist() {
         assert!(stranger.get(path).await.location().starts_with("/login?next="));
         // Under the other company's own path there is no such thing either, whoever asks.
         let moved = path.replace(&ours, &other.path(""));
-        let is_list = ["/calls", "/events", "/webhooks"].iter().any(|list| moved.ends_with(list));
+        let is_list = ["/calls", "/events", "/webhooks", "/alerts"].iter().any(|list| moved.ends_with(list));
         for browser in [&mut bob, &mut ana] {
             let shown = browser.get(&moved).await.expect(if is_list { 200 } else { 404 });
             shown.assert_lacks("Billboard");
@@ -141,6 +143,7 @@ async fn another_companys_pages_and_buttons_do_not_exist() {
         format!("{webhook}/pause"),
         format!("{webhook}/resume"),
         format!("{delivery}/resend"),
+        format!("{ours}/alerts/1/acknowledge"),
     ] {
         bob.post(&button).await.expect(404);
         ana.post(&button.replace(&ours, &other.path(""))).await.expect(404);
@@ -177,6 +180,7 @@ async fn empty_pages_say_what_to_do() {
         ("/calls", "No calls yet"),
         ("/events", "Nothing has happened yet"),
         ("/webhooks", "No webhooks yet"),
+        ("/alerts", "No alerts"),
     ] {
         browser.get(&company.path(rest)).await.expect(200).assert_has(text);
     }

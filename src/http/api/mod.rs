@@ -12,6 +12,7 @@ pub mod rate;
 pub mod reply;
 pub mod route;
 
+mod alerts;
 mod auth;
 mod blocked_callers;
 mod calls;
@@ -73,6 +74,7 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
         events::ROUTES,
         webhooks::ROUTES,
         deliveries::ROUTES,
+        alerts::ROUTES,
     ]
     .into_iter()
     .flatten()

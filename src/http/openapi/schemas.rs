@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use crate::alerts::{Kind, MailStatus};
 use crate::calls::state::Status;
 use crate::events::EventType;
 use crate::kernel::phone::NumberType;
@@ -30,6 +31,7 @@ pub fn objects() -> Map<String, Json> {
         ("Delivery", delivery(&[])),
         ("DeliveryWithAttempts", delivery(&[("attempt_log", list(reference("Attempt"), "Oldest first."))])),
         ("Attempt", attempt()),
+        ("Alert", alert()),
         ("Problem", problem()),
     ];
     all.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
@@ -337,6 +339,27 @@ fn delivery(more: &[(&str, Json)]) -> Json {
         ("delivered_at", nullable(time(""))),
     ];
     object("An event on its way to a webhook.", &[&own, more].concat())
+}
+
+fn alert() -> Json {
+    let mail = "`none`: it isn't mailed, for want of a mail server or of users. `sent`: the mail server took it for all \
+                users. `failed`: it was given up, for one user at least.";
+    object(
+        "What a company's people were told about a webhook.",
+        &[
+            ("id", id("")),
+            ("company_id", id("")),
+            ("kind", one_of(&Kind::ALL.map(Kind::as_str), "")),
+            ("webhook_id", id("")),
+            ("message", text("For people. Not markup: it may repeat what a receiver said.")),
+            ("created_at", time("")),
+            ("acknowledged_at", nullable(time("When somebody said that they have seen it."))),
+            ("mail_status", one_of(&MailStatus::ALL.map(MailStatus::as_str), mail)),
+            ("mail_attempts", integer("Tries so far.")),
+            ("mail_due_at", nullable(time("When the next try is due."))),
+            ("mail_failure", text("Why the last try didn't reach everybody, in words; \"\" if it did.")),
+        ],
+    )
 }
 
 fn number_type() -> Json {

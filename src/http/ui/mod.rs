@@ -2,6 +2,7 @@
 //! needs. Each handler is thin: [`gate`] has decided who asks and for which company, the noun's module does the
 //! work, a template shows it. The buttons call the same functions as the REST API.
 
+mod alerts;
 mod assets;
 mod attempts;
 mod calls;
@@ -47,6 +48,7 @@ pub(super) fn router() -> Router<AppState> {
         .merge(events::router())
         .merge(webhooks::router())
         .merge(deliveries::router())
+        .merge(alerts::router())
         .route("/companies/{company_id}/{*rest}", gate::page(async |_| Err(PageError::NotFound)))
         .layer(Extension(Arc::new(Attempts::default())))
         .merge(assets::router())

@@ -5,6 +5,7 @@ use axum::Router;
 use axum::response::{Html, IntoResponse as _, Redirect};
 use jiff::tz::TimeZone;
 
+use super::alerts::{self, Told};
 use super::deliveries::{self, Rows};
 use super::error::PageError;
 use super::gate::{self, Answer, Request};
@@ -76,17 +77,23 @@ struct WebhooksPage {
     company_id: i64,
     rows: Vec<Shown>,
     pages: Pages,
+    /// The latest that nobody has acknowledged.
+    alerts: Vec<Told>,
+    time_zone: String,
 }
 
 async fn list(request: Request) -> Answer {
     let page = request.page()?;
     let listed = webhooks::list(&request.ctx.db, request.scope(), page).await?;
+    let alerts = alerts::latest(&request).await?;
     let zone = request.zone();
     let page = WebhooksPage {
         frame: request.frame("Webhooks", Section::Webhooks),
         company_id: request.company().id.0,
         rows: listed.rows.into_iter().map(|webhook| Shown::new(webhook, &zone)).collect(),
         pages: request.pages(page, "", listed.next),
+        alerts,
+        time_zone: request.company().time_zone.clone(),
     };
     Ok(Html(page.render()?).into_response())
 }

@@ -1,11 +1,12 @@
 //! An agency whose pages have something on them: a company with a tracker, a call of every kind, a webhook. What
 //! strangers and users may name has [`HOSTILE`] in it.
 
+use calltracker::alerts::{self, NewAlert};
 use calltracker::calls::update::{Arrival, Attestation, DialEnd, DialOutcome, End, Fact, Geo, Update};
 use calltracker::calls::{self, Recorded, Via};
 use calltracker::carriers::accounts;
 use calltracker::db::{self, Tx, sql};
-use calltracker::kernel::id::{CallId, CarrierId, WebhookId};
+use calltracker::kernel::id::{AlertId, CallId, CarrierId, WebhookId};
 use calltracker::recordings::files::Kept;
 use calltracker::recordings::link::Links;
 use calltracker::recordings::{self, Format, update as told};
@@ -164,6 +165,18 @@ impl Agency {
         };
         let create = move |tx: &mut Tx<'_>| webhooks::create(tx, scope, &key, &settings);
         self.app.write(create).await.0.id
+    }
+
+    /// An alert about the webhook, with what its receiver is made to have said.
+    pub async fn alert(&self, webhook: WebhookId) -> AlertId {
+        let scope = self.company.scope;
+        let alert = NewAlert {
+            kind: alerts::Kind::Deactivated,
+            webhook,
+            target: format!("https://crm.example/{HOSTILE}"),
+            reason: format!("The last time with: {HOSTILE}"),
+        };
+        self.app.write(move |tx| alerts::raise(tx, scope, &alert)).await
     }
 
     /// An event of the webhook whose delivery was tried twice; gives the delivery's id.

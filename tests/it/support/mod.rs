@@ -16,6 +16,7 @@ pub mod program;
 pub mod receiver;
 pub mod shop;
 pub mod simulator;
+pub mod smtp;
 pub mod tally;
 pub mod verifier;
 pub mod world;
