@@ -321,15 +321,15 @@ mod heads {
     }
 
     #[tokio::test]
-    async fn a_flood_of_interim_answers_ends_at_the_deadline_and_the_connection_with_it() {
+    async fn a_flood_of_interim_answers_is_a_protocol_failure_and_ends_the_connection() {
         let mut host = Host::new(|mut stream, log| async move {
             log.request(&mut stream).await;
             while stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.is_ok() {}
             log.note("closed");
         })
         .await;
-        let failure = post(&host.url("/"), HASTY).await.expect_err("no final answer");
-        assert_eq!((failure.kind, failure.status), (FailureKind::Timeout, None));
+        let failure = post(&host.url("/"), PATIENT).await.expect_err("no final answer");
+        assert_eq!((failure.kind, failure.status), (FailureKind::Protocol, None));
         host.next_request().await;
         assert_eq!(host.next_request().await, "closed");
     }
