@@ -8,9 +8,12 @@ pub mod client;
 pub mod contract;
 pub mod database;
 pub mod line;
+pub mod name_server;
 pub mod program;
 pub mod receiver;
 pub mod simulator;
+pub mod strangers;
+pub mod tls;
 pub mod verifier;
 pub mod world;
 

@@ -36,10 +36,15 @@ impl Place {
 
     /// Starts the server and waits until it listens.
     pub fn serve(&self, more: &[&str]) -> Program {
+        self.serve_in(&[], more)
+    }
+
+    /// As [`serve`](Self::serve), with these variables in its environment.
+    pub fn serve_in(&self, environment: &[(&str, &str)], more: &[&str]) -> Program {
         let mut command = self.command(&["serve"]);
         command.args(["--listen", "127.0.0.1:0", "--bootstrap-token", TOKEN]);
         command.args(["--webhooks-allow-targets", "127.0.0.0/8", "--carriers-allow-targets", "127.0.0.0/8"]);
-        command.args(more).stderr(Stdio::inherit());
+        command.args(more).envs(environment.iter().copied()).stderr(Stdio::inherit());
         Program::start(command)
     }
 
