@@ -54,14 +54,19 @@ pub enum Refusal {
 /// # Errors
 /// The first reason found, that of the embedded IPv4 address included.
 pub fn vet(addr: IpAddr, allow: &[IpNet]) -> Result<(), Refusal> {
-    let addr = addr.to_canonical();
-    if allow.iter().any(|net| allows(net, addr)) {
+    if is_allowed(addr, allow) {
         return Ok(());
     }
-    match addr {
+    match addr.to_canonical() {
         IpAddr::V4(addr) => vet_v4(addr),
         IpAddr::V6(addr) => vet_v6(addr),
     }
+}
+
+/// Whether an address is inside one of the operator's networks, public or not.
+pub fn is_allowed(addr: IpAddr, allow: &[IpNet]) -> bool {
+    let addr = addr.to_canonical();
+    allow.iter().any(|net| allows(net, addr))
 }
 
 /// Whether `net` holds `addr`. A network of mapped addresses (::ffff:10.0.0.0/104) means its IPv4 addresses; a shorter

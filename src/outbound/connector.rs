@@ -144,9 +144,21 @@ fn blocked(reason: Refusal) -> Failure {
 
 /// The address that the socket is really connected to, if it may be: the last word, whatever went before.
 fn vetted_peer(stream: &TcpStream, allow: &[IpNet]) -> Result<SocketAddr, Failure> {
-    let remote = stream.peer_addr().map_err(|error| Failure::from_connect(Some(&error)))?;
-    address::vet(remote.ip(), allow).map_err(blocked)?;
+    let unknown = |error: io::Error| Failure::from_connect(Some(&error));
+    let (local, remote) = (stream.local_addr().map_err(unknown)?, stream.peer_addr().map_err(unknown)?);
+    vet_ends(local, remote, allow)?;
     Ok(remote)
+}
+
+/// Refuses, besides addresses that are not public, the public ones of this machine: what listens there may rely on a
+/// firewall that packets from inside never meet. Towards an address of its own the kernel chooses that address as the
+/// source, too, unless it has several in one subnet.
+fn vet_ends(local: SocketAddr, remote: SocketAddr, allow: &[IpNet]) -> Result<(), Failure> {
+    address::vet(remote.ip(), allow).map_err(blocked)?;
+    if local.ip() == remote.ip() && !address::is_allowed(remote.ip(), allow) {
+        return Err(Failure::new(FailureKind::Blocked, "the host leads to this machine itself"));
+    }
+    Ok(())
 }
 
 /// Connects to the first that answers. Each gets a head start; one that fails passes its turn on at once.
@@ -155,7 +167,7 @@ async fn dial(targets: Vec<SocketAddr>) -> Result<TcpStream, Failure> {
     let mut running = FuturesUnordered::new();
     let mut last_error = None;
     loop {
-        running.extend(waiting.next().map(TcpStream::connect));
+        running.extend(waiting.next().map(connect));
         let patience = if waiting.as_slice().is_empty() { CONNECT_TIME_MAX } else { HEAD_START };
         match tokio::time::timeout(patience, running.next()).await {
             Ok(Some(Ok(stream))) => return Ok(stream),
@@ -165,6 +177,19 @@ async fn dial(targets: Vec<SocketAddr>) -> Result<TcpStream, Failure> {
             Err(_elapsed) => {}
         }
     }
+}
+
+async fn connect(target: SocketAddr) -> io::Result<TcpStream> {
+    not_itself(TcpStream::connect(target).await?)
+}
+
+/// Where nobody listens on a port of this machine from which the kernel gives out ports, it can give the dialler that
+/// one: the two ends of a "simultaneous open" (RFC 9293 section 3.5) are one socket then, which echoes what is sent.
+fn not_itself(stream: TcpStream) -> io::Result<TcpStream> {
+    if stream.local_addr()? == stream.peer_addr()? {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    Ok(stream)
 }
 
 /// A connection as the pool sees it.
@@ -245,7 +270,7 @@ impl Write for Wire {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpSocket};
 
     use super::*;
 
@@ -257,6 +282,46 @@ mod tests {
         let failure = vetted_peer(&stream, &[]).expect_err("loopback");
         assert_eq!(failure, Failure::new(FailureKind::Blocked, "the host leads to a loopback address"));
         assert_eq!(vetted_peer(&stream, &["127.0.0.0/8".parse().expect("a network")]), Ok(addr));
+    }
+
+    #[test]
+    fn a_public_address_of_this_machine_is_reached_only_if_the_operator_says_so() {
+        let end = |text: &str| text.parse::<SocketAddr>().expect(text);
+        let this_machine = failed_blocked("the host leads to this machine itself");
+        for (local, remote, allow, expected) in [
+            ("10.0.0.7:40000", "8.8.8.8:443", &[][..], Ok(())),
+            ("8.8.8.8:40000", "8.8.8.8:443", &[], Err(this_machine.clone())),
+            ("8.8.8.8:40000", "8.8.8.8:443", &["8.8.8.8/32"], Ok(())),
+            ("8.8.8.8:40000", "8.8.8.8:443", &["9.9.9.9/32"], Err(this_machine.clone())),
+            ("[2606:4700::1]:40000", "[2606:4700::1]:80", &[], Err(this_machine)),
+            ("[2606:4700::1]:40000", "[2606:4700::2]:80", &[], Ok(())),
+            ("127.0.0.1:40000", "127.0.0.1:80", &["127.0.0.0/8"], Ok(())),
+            (
+                "127.0.0.1:40000",
+                "127.0.0.1:80",
+                &[],
+                Err(failed_blocked("the host leads to a loopback address")),
+            ),
+        ] {
+            let allow: Vec<IpNet> = allow.iter().map(|net: &&str| net.parse().expect(net)).collect();
+            assert_eq!(vet_ends(end(local), end(remote), &allow), expected, "{local} -> {remote}");
+        }
+    }
+
+    fn failed_blocked(detail: &str) -> Failure {
+        Failure::new(FailureKind::Blocked, detail)
+    }
+
+    /// As the kernel does it by chance if it gives a dialler the very port that is dialled.
+    #[tokio::test]
+    async fn a_socket_connected_to_itself_counts_as_refused() {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+        let addr = socket.local_addr().expect("bound");
+        let stream = socket.connect(addr).await.expect("a socket connects to itself");
+        assert_eq!(stream.local_addr().expect("connected"), stream.peer_addr().expect("connected"));
+        let error = not_itself(stream).expect_err("there is no host");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 
     #[tokio::test]

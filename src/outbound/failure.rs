@@ -147,13 +147,29 @@ impl Failure {
         let detail = match error {
             Tls::InvalidCertificate(cause) => certificate_detail(cause),
             Tls::InvalidMessage(_) => "the host does not speak TLS on this port",
-            Tls::AlertReceived(_) => "the host refused the TLS connection",
-            Tls::PeerIncompatible(_) | Tls::NoApplicationProtocol => {
-                "the host shares no TLS version or cipher with us"
-            }
+            Tls::AlertReceived(alert) => alert_detail(*alert),
+            Tls::PeerIncompatible(_) => NO_COMMON_GROUND,
+            Tls::NoApplicationProtocol => NO_HTTP_1,
+            Tls::NoCertificatesPresented => "the host shows no certificate",
             _ => "the TLS connection failed",
         };
         Failure::new(FailureKind::Tls, detail)
+    }
+}
+
+const NO_COMMON_GROUND: &str = "the host shares no TLS version or cipher with us";
+const NO_HTTP_1: &str = "the host does not offer HTTP/1.1 on this port";
+
+/// What a host says before it hangs up (RFC 8446 section 6.2). OpenSSL, and with it most servers, reports "no shared
+/// cipher" as a failure of the handshake.
+fn alert_detail(alert: rustls::AlertDescription) -> &'static str {
+    use rustls::AlertDescription as Alert;
+    match alert {
+        Alert::ProtocolVersion | Alert::InsufficientSecurity | Alert::HandshakeFailure => NO_COMMON_GROUND,
+        Alert::NoApplicationProtocol => NO_HTTP_1,
+        Alert::UnrecognisedName => "the host has no certificate for its name",
+        Alert::CertificateRequired => "the host demands a certificate from us",
+        _ => "the host refused the TLS connection",
     }
 }
 
@@ -168,6 +184,9 @@ fn certificate_detail(error: &rustls::CertificateError) -> &'static str {
             "the host's certificate is for another name"
         }
         Certificate::UnknownIssuer => "the host's certificate is not from a trusted authority",
+        Certificate::InvalidPurpose | Certificate::InvalidPurposeContext { .. } => {
+            "the host's certificate is not one for servers"
+        }
         Certificate::Revoked => "the host's certificate is revoked",
         _ => "the host's certificate is not valid",
     }

@@ -16,8 +16,8 @@
 //!   a kept one turned out closed before a byte of the request was written (hyper hands the request back untouched
 //!   then). That is wanted: the receiver has seen nothing, so it is not a second POST.
 //!
-//! Odd facts: hyper reads on while an interim answer (1xx, RFC 9110 section 15.2) comes, without a limit, so a flood
-//! of them ends at the deadline. A receiver may answer before it has read everything, which counts.
+//! Odd facts: hyper reads on while interim answers (1xx, RFC 9110 section 15.2) come, without a limit, so they are
+//! counted here. A receiver may answer before it has read everything, which counts.
 
 mod connector;
 mod failure;
@@ -26,6 +26,7 @@ mod target;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -39,6 +40,7 @@ use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use ipnet::IpNet;
 use rustls::RootCertStore;
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
@@ -59,6 +61,8 @@ const TLS_SESSIONS_MAX: usize = 2048;
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Most headers in an answer.
 const HEADERS_MAX: usize = 100;
+/// Most interim answers before the final one. Honest hosts send one, or one every few seconds while they think.
+const INTERIM_ANSWERS_MAX: usize = 100;
 /// In place of deadlines that no clock can hold.
 const CENTURY: Duration = Duration::from_secs(100 * 366 * 86_400);
 /// Headers that a caller can't set, because they frame the message or belong to the connection (RFC 9110 section
@@ -213,9 +217,8 @@ impl Outbound {
         let deadline = now.checked_add(within).unwrap_or_else(|| now + CENTURY);
         let mut request = self.prepare(request)?;
         let connection = capture_connection(&mut request);
-        let response = match timeout_at(deadline, self.client.request(request)).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(Failure::classify(&error)),
+        let response = match timeout_at(deadline, self.answer(request)).await {
+            Ok(answer) => answer?,
             Err(_elapsed) => {
                 let connected = connection.connection_metadata().is_some();
                 let phase = if connected { "connected, but no answer" } else { "no connection" };
@@ -232,6 +235,21 @@ impl Outbound {
             deadline,
             within,
         })
+    }
+
+    /// The final answer, unless too many others precede it.
+    async fn answer(
+        &self,
+        mut request: hyper::Request<Full<Bytes>>,
+    ) -> Result<hyper::Response<Incoming>, Failure> {
+        let flooded = watch_interim(&mut request);
+        tokio::select! {
+            biased;
+            () = flooded.notified() => {
+                Err(Failure::new(FailureKind::Protocol, "the host sends interim answers without end"))
+            }
+            answer = self.client.request(request) => answer.map_err(|error| Failure::classify(&error)),
+        }
     }
 
     fn prepare(&self, request: Request) -> Result<hyper::Request<Full<Bytes>>, Failure> {
@@ -256,6 +274,18 @@ impl Outbound {
         target::check_url(&request.url, self.connector.allow())
             .map_err(|error| Failure::new(FailureKind::Blocked, format!("the target {error}")))
     }
+}
+
+/// Notified once there have been more than [`INTERIM_ANSWERS_MAX`].
+fn watch_interim(request: &mut hyper::Request<Full<Bytes>>) -> Arc<Notify> {
+    let (count, flooded) = (AtomicUsize::new(0), Arc::new(Notify::new()));
+    let notified = flooded.clone();
+    hyper::ext::on_informational(request, move |_interim| {
+        if count.fetch_add(1, Ordering::Relaxed) == INTERIM_ANSWERS_MAX {
+            notified.notify_one();
+        }
+    });
+    flooded
 }
 
 /// Whether a request's header of this name would be dropped; so that it can be refused where somebody sets it.

@@ -12,12 +12,15 @@ pub mod disk;
 pub mod flow;
 pub mod line;
 pub mod listener;
+pub mod name_server;
 pub mod program;
 pub mod receiver;
 pub mod shop;
 pub mod simulator;
 pub mod smtp;
+pub mod strangers;
 pub mod tally;
+pub mod tls;
 pub mod verifier;
 pub mod world;
 

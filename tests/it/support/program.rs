@@ -46,11 +46,22 @@ impl Place {
 
     /// As [`Place::serve`], at an address that others know already.
     pub fn serve_at(&self, address: &str, more: &[&str]) -> Program {
+        Program::start(self.server(address, more))
+    }
+
+    /// As [`Place::serve`], with these variables in its environment.
+    pub fn serve_in(&self, environment: &[(&str, &str)], more: &[&str]) -> Program {
+        let mut command = self.server("127.0.0.1:0", more);
+        command.envs(environment.iter().copied());
+        Program::start(command)
+    }
+
+    fn server(&self, address: &str, more: &[&str]) -> Command {
         let mut command = self.command(&["serve"]);
         command.args(["--listen", address, "--bootstrap-token", TOKEN]);
         command.args(["--webhooks-allow-targets", "127.0.0.0/8", "--carriers-allow-targets", "127.0.0.0/8"]);
         command.args(more).stderr(Stdio::inherit());
-        Program::start(command)
+        command
     }
 
     /// Whether the data are in a file, rather than on a server.
