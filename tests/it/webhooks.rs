@@ -379,3 +379,90 @@ async fn a_verification_that_was_under_way_does_not_undo_a_pause() {
     app.write(move |tx| webhooks::set_paused(tx, scope, id, false)).await;
     assert_eq!(status(&app, &company, id).await, Status::Active, "it was verified meanwhile");
 }
+
+/// The kinds of the company's alerts, oldest first.
+async fn alerts(company: &TestCompany) -> Vec<String> {
+    let list = company.api.get(&company.path("/alerts")).await.expect(200);
+    let kinds = list.json["data"].as_array().unwrap().iter().rev();
+    kinds.map(|alert| alert["kind"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_webhook_that_fails_is_deactivated_and_recovers_is_told_of_once_each() {
+    let app = TestApp::start().await;
+    let company = app.company("Acme").await;
+    let receiver = Receiver::start().await;
+    let (id, _) = active(&app, &company, settings(&receiver.url)).await;
+    receiver.answer(Answer::Status(500));
+    append(&app, &company, 0).await;
+    append(&app, &company, 1).await;
+    recorded(&app, 2).await;
+    assert!(alerts(&company).await.is_empty(), "a first send that fails is nothing yet");
+    for (round, gap) in (2..).zip(GAPS_S) {
+        app.advance(Duration::from_secs(gap + gap / 100 + 1));
+        app.ctx.db.wakes().wake(Wake::Deliveries);
+        recorded(&app, 2 * round).await;
+        let webhook = company.api.get(&company.path(&format!("/webhooks/{id}"))).await.expect(200);
+        assert!(webhook.json["failing_since"].is_string(), "{}", webhook.text);
+        if round < 6 {
+            assert_eq!(alerts(&company).await, ["webhook.failing"]);
+        }
+    }
+    assert_eq!(alerts(&company).await, ["webhook.failing", "webhook.deactivated"]);
+    receiver.answer(Answer::Status(200));
+    assert!(verify(&app, &company, id).await);
+    let told = ["webhook.failing", "webhook.deactivated", "webhook.recovered"];
+    assert_eq!(alerts(&company).await, told);
+    append(&app, &company, 2).await;
+    receiver.wait_for_one(|a| a.json()["data"]["id"] == 2).await;
+    recorded(&app, 13).await;
+    assert_eq!(alerts(&company).await, told, "a success of one that was well is nothing new");
+}
+
+#[tokio::test]
+async fn a_success_after_failed_retries_is_a_recovery() {
+    let app = TestApp::start().await;
+    let company = app.company("Acme").await;
+    let receiver = Receiver::start().await;
+    let (id, _) = active(&app, &company, settings(&receiver.url)).await;
+    receiver.answer(Answer::Status(500));
+    append(&app, &company, 0).await;
+    recorded(&app, 1).await;
+    app.advance(Duration::from_secs(60));
+    app.ctx.db.wakes().wake(Wake::Deliveries);
+    recorded(&app, 2).await;
+    assert_eq!(alerts(&company).await, ["webhook.failing"]);
+    receiver.answer(Answer::Status(200));
+    app.advance(Duration::from_secs(400));
+    app.ctx.db.wakes().wake(Wake::Deliveries);
+    recorded(&app, 3).await;
+    assert_eq!(alerts(&company).await, ["webhook.failing", "webhook.recovered"]);
+    let webhook = company.api.get(&company.path(&format!("/webhooks/{id}"))).await.expect(200);
+    assert!(webhook.json["failing_since"].is_null(), "{}", webhook.text);
+}
+
+#[tokio::test]
+async fn deactivating_and_verifying_touch_one_row() {
+    // Without an engine, so that nothing else changes the rows.
+    let app = TestApp::quiet(|_| {}).await;
+    let company = app.company("Acme").await;
+    let receiver = Receiver::start().await;
+    let (id, _) = active(&app, &company, settings(&receiver.url)).await;
+    for n in 0..30 {
+        append(&app, &company, n).await;
+    }
+    let rows = async || {
+        let all =
+            "select webhook_id, event_id, activation, next_attempt_at from deliveries order by event_id";
+        app.write(move |tx| tx.all::<(i64, i64, i64, i64)>(sql(all))).await
+    };
+    let before = rows().await;
+    assert_eq!(before.len(), 30);
+    let scope = company.scope;
+    app.write(move |tx| webhooks::set_paused(tx, scope, id, true)).await;
+    let path = company.path(&format!("/webhooks/{id}/deliveries?state=held"));
+    assert_eq!(company.api.get(&path).await.expect(200).json["data"].as_array().unwrap().len(), 30);
+    app.write(move |tx| webhooks::set_paused(tx, scope, id, false)).await;
+    assert_eq!(status(&app, &company, id).await, Status::Active);
+    assert_eq!(rows().await, before);
+}
