@@ -26,17 +26,42 @@ use futures_util::FutureExt as _;
 
 use crate::world::World;
 
-/// Seeds that are run unless SIMULATE_SEEDS says otherwise.
-const SEEDS: u64 = 60;
+/// Seeds of each test unless SIMULATE_SEEDS says otherwise.
+const SEEDS: u64 = 40;
 /// Steps of a run before everybody is well again.
 const STEPS: usize = 500;
 
+// Four tests, so that they share the cores.
+
 #[test]
 fn the_engine_keeps_its_promises_whatever_happens_when() {
+    run(0);
+}
+
+#[test]
+fn the_engine_keeps_its_promises_with_other_seeds() {
+    run(1);
+}
+
+#[test]
+fn the_engine_keeps_its_promises_with_still_other_seeds() {
+    run(2);
+}
+
+#[test]
+fn the_engine_keeps_its_promises_with_the_last_seeds() {
+    run(3);
+}
+
+/// Runs the `part`th portion of the seeds, or only the one that is asked for.
+fn run(part: u64) {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
     let seeds = match number("SIMULATE_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("SIMULATE_SEEDS").unwrap_or(SEEDS),
+        None => {
+            let count = number("SIMULATE_SEEDS").unwrap_or(SEEDS);
+            part * count..(part + 1) * count
+        }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut sends = 0;
@@ -45,7 +70,8 @@ fn the_engine_keeps_its_promises_whatever_happens_when() {
         match runtime.block_on(run) {
             Ok(made) => sends += made,
             Err(panic) => {
-                let command = format!("SIMULATE_SEED={seed} cargo nextest run --test simulate --no-capture");
+                let command =
+                    format!("SIMULATE_SEED={seed} cargo nextest run --test simulate -E 'test(whatever)'");
                 #[expect(clippy::print_stderr, reason = "a failed test tells how to repeat it")]
                 {
                     eprintln!("seed {seed} failed; to repeat it: {command}");

@@ -43,9 +43,13 @@ pub fn answer(tx: &mut Tx<'_>, question: &Question) -> db::Result<Reply> {
         return Ok(reply);
     }
     let limit = i64::try_from(question.limit).unwrap_or(i64::MAX);
-    if question.held {
-        let statement = format!("{DUE} and d.activation < ? order by d.event_id limit ?");
-        reply.rows = tx.all(sql(statement).bind(webhook).bind(question.activation).bind(limit))?;
+    if let Some(behind) = question.held
+        && are_held(tx, question)?
+    {
+        // By the primary key: in the order of events, and without those that were passed already.
+        let statement = format!("{DUE} and d.event_id > ? and d.activation < ? order by d.event_id limit ?");
+        let rows = sql(statement).bind(webhook).bind(behind).bind(question.activation).bind(limit);
+        reply.rows = tx.all(rows)?;
         reply.held = reply.rows.len() >= question.limit;
     }
     if reply.held {
@@ -69,6 +73,13 @@ fn is_current(tx: &mut Tx<'_>, question: &Question) -> db::Result<bool> {
     let statement =
         "select 1 from webhooks where id = ? and status = 'active' and revision = ? and deleted_at is null";
     let found: Option<(i64,)> = tx.find(sql(statement).bind(question.webhook).bind(question.revision))?;
+    Ok(found.is_some())
+}
+
+/// Whether there is anything of an earlier activation: one probe of an index, however much is pending.
+fn are_held(tx: &mut Tx<'_>, question: &Question) -> db::Result<bool> {
+    let statement = "select 1 from deliveries where webhook_id = ? and activation < ? limit 1";
+    let found: Option<(i64,)> = tx.find(sql(statement).bind(question.webhook).bind(question.activation))?;
     Ok(found.is_some())
 }
 

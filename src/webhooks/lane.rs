@@ -58,8 +58,8 @@ pub struct Question {
     pub webhook: WebhookId,
     pub activation: i64,
     pub revision: i64,
-    /// Deliveries of an earlier activation may be there.
-    pub held: bool,
+    /// Deliveries of an earlier activation may be there, behind this event.
+    pub held: Option<EventId>,
     /// Rows to read at most; those that the lane knows come along and are skipped.
     pub limit: usize,
 }
@@ -116,10 +116,13 @@ pub struct Lane {
     /// The newest event that was ever taken in.
     highest: EventId,
     look: bool,
-    held: bool,
+    /// There may be held ones behind this event.
+    held: Option<EventId>,
     next_due: Option<Micros>,
     /// While the rows are being read: whose results were written meanwhile.
     reading: Option<HashSet<EventId>>,
+    /// What is being read may be older than what somebody asked to look at.
+    again: bool,
     arrived: Vec<Fresh>,
     cap: usize,
     /// Up to here each success adds one to the cap, beyond it each round of successes.
@@ -169,9 +172,10 @@ impl Lane {
             bytes: 0,
             highest: EventId(0),
             look: true,
-            held: true,
+            held: Some(EventId(0)),
             next_due: None,
             reading: None,
+            again: false,
             arrived: Vec::new(),
             cap,
             threshold: CAP_MAX,
@@ -202,7 +206,7 @@ impl Lane {
     pub fn close(&mut self) {
         self.open = false;
         self.forget_window();
-        (self.look, self.held, self.next_due) = (false, false, None);
+        (self.look, self.held, self.next_due) = (false, None, None);
         self.arrived.clear();
     }
 
@@ -220,7 +224,8 @@ impl Lane {
 
     /// The rows have to be looked at, those of earlier activations too.
     pub fn look_again(&mut self) {
-        (self.look, self.held) = (self.open, self.open);
+        (self.look, self.held) = (self.open, self.open.then_some(EventId(0)));
+        self.again = self.reading.is_some();
     }
 
     /// A delivery was made. False: it wasn't made by the settings that the lane has.
@@ -286,16 +291,26 @@ impl Lane {
     /// The rows were read: what of them is news goes into the window.
     pub fn answered(&mut self, reply: Reply, has_room: bool) {
         let written = self.reading.take().unwrap_or_default();
+        let again = std::mem::take(&mut self.again);
+        self.take_reply(reply, &written, has_room);
+        if again {
+            self.look_again();
+        }
+    }
+
+    fn take_reply(&mut self, reply: Reply, written: &HashSet<EventId>, has_room: bool) {
         if reply.revision != self.subscriber.webhook.revision {
             self.arrived.clear();
             return self.look_again();
         }
-        (self.held, self.look) = (reply.held, reply.held || reply.more);
         if !self.open || reply.stale {
             // Whoever brings the new settings makes it look again.
-            (self.held, self.look) = (false, false);
+            (self.held, self.look) = (None, false);
             return self.arrived.clear();
         }
+        let last = reply.rows.last().map(|ready| ready.event.id);
+        self.held = last.filter(|_| reply.held);
+        self.look = reply.held || reply.more;
         self.next_due = self.next_due.into_iter().chain(reply.next_due).min();
         for ready in reply.rows {
             if !self.known.contains(&ready.event.id) && !written.contains(&ready.event.id) {
@@ -399,6 +414,6 @@ impl Lane {
     pub fn wants_to_read(&self, now: Micros) -> bool {
         let due = self.next_due.is_some_and(|at| at <= now);
         let hungry = self.window.len() <= self.cap / 2;
-        self.open && self.reading.is_none() && hungry && (self.look || self.held || due)
+        self.open && self.reading.is_none() && hungry && (self.look || due)
     }
 }
