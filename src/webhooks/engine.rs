@@ -18,14 +18,14 @@ use super::attempt::{self, Outcome, Parcel};
 use super::hints::{self, Hints};
 use super::lane::{CAP_FIRST, Landing, Question, Reply, Subscriber};
 use super::record::{self, Ended};
-use super::scheduler::{Scheduler, Start, Verdict};
+use super::scheduler::{Scheduler, Start, Verdict, Written};
 use super::shards::{self, Link, Node, NodeId, Owned};
 use super::tally::Tally;
 use super::{COLUMNS, Webhook, due};
 use crate::ctx::Ctx;
 use crate::db::{self, Db, Heard, Note, Reader, Wake, sql};
 use crate::events;
-use crate::kernel::id::{self, EventId, WebhookId};
+use crate::kernel::id::{self, WebhookId};
 use crate::metrics::AttemptLabels;
 use crate::outbound::FailureKind;
 
@@ -83,7 +83,7 @@ struct Engine {
     changed_all: bool,
     loading: bool,
     results: Vec<Ended>,
-    writing: Option<JoinHandle<Vec<(WebhookId, EventId, Verdict)>>>,
+    writing: Option<JoinHandle<Vec<Written>>>,
     tally: Tally,
     /// What other processes are to be told.
     hints: Hints,
@@ -388,23 +388,21 @@ impl Engine {
         }
     }
 
-    fn take_verdicts(&mut self, verdicts: Vec<(WebhookId, EventId, Verdict)>) {
+    fn take_verdicts(&mut self, verdicts: Vec<Written>) {
         self.writing = None;
         let now = self.ctx.clock.now();
-        for (webhook, event, verdict) in verdicts {
-            if verdict == Verdict::Fenced {
+        for written in verdicts {
+            if written.verdict == Verdict::Fenced {
                 self.changed_all = true;
             }
-            self.scheduler.written(webhook, event, verdict, now);
+            self.scheduler.written(written, now);
         }
         self.tell_busy();
     }
 }
 
 /// Waits for the batch that is being written; for ever if there is none.
-async fn written(
-    writing: &mut Option<JoinHandle<Vec<(WebhookId, EventId, Verdict)>>>,
-) -> Vec<(WebhookId, EventId, Verdict)> {
+async fn written(writing: &mut Option<JoinHandle<Vec<Written>>>) -> Vec<Written> {
     match writing {
         Some(handle) => handle.await.unwrap_or_default(),
         None => std::future::pending().await,
@@ -512,8 +510,8 @@ fn word(outcome: &Outcome) -> &'static str {
 }
 
 /// Writes a batch until the database has it: without it nothing could be decided anyway.
-async fn write(ctx: Ctx, node: Option<NodeId>, batch: Vec<Ended>) -> Vec<(WebhookId, EventId, Verdict)> {
-    let keys: Vec<_> = batch.iter().map(|ended| (ended.webhook, ended.event)).collect();
+async fn write(ctx: Ctx, node: Option<NodeId>, batch: Vec<Ended>) -> Vec<Written> {
+    let keys: Vec<_> = batch.iter().map(|ended| (ended.webhook, ended.event, ended.activation)).collect();
     let verdicts = match write_together(&ctx, node, batch.clone()).await {
         Ok(verdicts) => verdicts,
         Err(error) => {
@@ -528,7 +526,8 @@ async fn write(ctx: Ctx, node: Option<NodeId>, batch: Vec<Ended>) -> Vec<(Webhoo
             verdicts
         }
     };
-    keys.into_iter().zip(verdicts).map(|((webhook, event), verdict)| (webhook, event, verdict)).collect()
+    let written = |((webhook, event, activation), verdict)| Written { webhook, event, activation, verdict };
+    keys.into_iter().zip(verdicts).map(written).collect()
 }
 
 /// # Errors

@@ -39,7 +39,7 @@ pub mod parts {
     pub use super::engine::load;
     pub use super::lane::{CAP_FIRST, CAP_MAX, Landing, Question, Reply, Subscriber};
     pub use super::record::{Ended, batch};
-    pub use super::scheduler::{Scheduler, Start, Verdict};
+    pub use super::scheduler::{Scheduler, Start, Verdict, Written};
 }
 
 pub use self::verify::{Verdict, send_test, verify};

@@ -52,6 +52,16 @@ pub enum Verdict {
     Stuck,
 }
 
+/// What became of whose result.
+#[derive(Clone, Copy, Debug)]
+pub struct Written {
+    pub webhook: WebhookId,
+    pub event: EventId,
+    /// Of the webhook, when the attempt began.
+    pub activation: i64,
+    pub verdict: Verdict,
+}
+
 struct Slot {
     lane: Lane,
     /// What is counted of the lane in the totals.
@@ -214,13 +224,18 @@ impl Scheduler {
         }
     }
 
-    /// What became of a result.
-    pub fn written(&mut self, id: WebhookId, event: EventId, verdict: Verdict, now: Micros) {
+    /// A result was written, or can't be.
+    pub fn written(&mut self, written: Written, now: Micros) {
         self.unwritten = self.unwritten.saturating_sub(1);
+        let Written { webhook: id, event, activation, verdict } = written;
         let Some(slot) = self.slots.get_mut(&id) else { return };
         match verdict {
             Verdict::Done => slot.lane.written(event, None, false),
-            Verdict::RetryAt(at) => slot.lane.written(event, Some(at), false),
+            Verdict::RetryAt(at) => {
+                // One that began before the webhook became active again is held by now: due at once.
+                let held = activation != slot.lane.subscriber.webhook.activation;
+                slot.lane.written(event, Some(at), held);
+            }
             Verdict::Exhausted { deactivated } => {
                 slot.lane.written(event, None, false);
                 if deactivated {
@@ -373,9 +388,13 @@ mod tests {
             .collect()
     }
 
+    fn done((webhook, event): (WebhookId, EventId)) -> Written {
+        Written { webhook, event, activation: 1, verdict: Verdict::Done }
+    }
+
     fn finish(scheduler: &mut Scheduler, key: (WebhookId, EventId), landing: Landing, now: Micros) {
         scheduler.landed(key.0, key.1, landing, now);
-        scheduler.written(key.0, key.1, Verdict::Done, now);
+        scheduler.written(done(key), now);
     }
 
     #[test]
@@ -507,7 +526,7 @@ mod tests {
         assert!(unwritten.len() >= UNWRITTEN_MAX && unwritten.len() < UNWRITTEN_MAX + SLOTS[0]);
         (1..=200).for_each(|id| offer(&mut scheduler, id, 5, 10));
         assert!(scheduler.next_start(T0).is_none());
-        unwritten.into_iter().for_each(|key| scheduler.written(key.0, key.1, Verdict::Done, T0));
+        unwritten.into_iter().for_each(|key| scheduler.written(done(key), T0));
         assert!(scheduler.next_start(T0).is_some());
     }
 

@@ -12,7 +12,7 @@ use calltracker::kernel::secret::SecretKey;
 use calltracker::kernel::seed::Seed;
 use calltracker::outbound::FailureKind;
 use calltracker::webhooks::parts::{
-    self, CAP_FIRST, CAP_MAX, Ended, Landing, Reply, Scheduler, Start, Subscriber, Verdict,
+    self, CAP_FIRST, CAP_MAX, Ended, Landing, Reply, Scheduler, Start, Subscriber, Verdict, Written,
 };
 use calltracker::webhooks::{self, Outcome, Settings, Status, Subscription};
 use serde_json::json;
@@ -272,7 +272,9 @@ impl World {
         }
         let now = self.now();
         for (ended, verdict) in batch.iter().zip(verdicts) {
-            self.memory.scheduler.written(ended.webhook, ended.event, verdict, now);
+            let written =
+                Written { webhook: ended.webhook, event: ended.event, activation: ended.activation, verdict };
+            self.memory.scheduler.written(written, now);
         }
     }
 
