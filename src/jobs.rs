@@ -49,7 +49,7 @@ pub struct Job {
 type Running = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 
 /// All of it but the delivery engine, which is a loop of its own.
-pub const JOBS: [Job; 9] = [
+pub const JOBS: [Job; 10] = [
     Job {
         name: "calls.settle",
         every: SECONDS_5,
@@ -99,6 +99,12 @@ pub const JOBS: [Job; 9] = [
         run: |ctx, _| Box::pin(async move { done(webhooks::cancel_orphans(&ctx.db).await) }),
     },
     Job {
+        name: "webhooks.replay",
+        every: SECOND,
+        wake: Some(Wake::Replays),
+        run: |ctx, _| Box::pin(async move { done(webhooks::replays::feed(&ctx).await) }),
+    },
+    Job {
         name: "idempotency.sweep",
         every: MINUTE,
         wake: None,
@@ -106,6 +112,7 @@ pub const JOBS: [Job; 9] = [
     },
 ];
 
+const SECOND: Duration = Duration::from_secs(1);
 const SECONDS_5: Duration = Duration::from_secs(5);
 const MINUTE: Duration = Duration::from_secs(60);
 

@@ -18,9 +18,12 @@ pub enum Wake {
     Calls,
     /// Carriers, trackers or numbers changed: what is kept in memory is stale.
     Routing,
+    /// A replay was asked for, or one that waits may go on.
+    Replays,
 }
 
-const KINDS: [Wake; 5] = [Wake::Deliveries, Wake::Events, Wake::Recordings, Wake::Calls, Wake::Routing];
+const KINDS: [Wake; 6] =
+    [Wake::Deliveries, Wake::Events, Wake::Recordings, Wake::Calls, Wake::Routing, Wake::Replays];
 
 /// The waiting side of all kinds; cheap to clone.
 #[derive(Clone)]

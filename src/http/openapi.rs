@@ -48,7 +48,7 @@ out. Sent once when a webhook is created and whenever it is asked for; never sen
 everything else, but the first may arrive before the secret is known.";
 
 /// The groups, in the order of the document.
-const TAGS: [(&str, &str); 12] = [
+const TAGS: [(&str, &str); 13] = [
     ("Companies", "The tenants: everything else belongs to one."),
     ("Carriers", "A company's accounts at telephone carriers."),
     ("Numbers", "Numbers that a carrier has for sale."),
@@ -61,6 +61,7 @@ const TAGS: [(&str, &str); 12] = [
     ("Events", "The log of everything that webhooks are told."),
     ("Webhooks", "Where events are sent to."),
     ("Deliveries", "What was sent to a webhook, and what became of it."),
+    ("Replays", "Ranges of a webhook's deliveries that are sent again."),
 ];
 
 /// The whole document.

@@ -17,6 +17,7 @@ mod health;
 mod hints;
 mod lane;
 mod record;
+pub mod replays;
 mod samples;
 mod schedule;
 mod scheduler;
@@ -39,7 +40,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use crate::companies::Scope;
-use crate::db::{self, Db, FromRow, Note, Row, Tx, sql};
+use crate::db::{self, Db, FromRow, Note, Row, Tx, Wake, sql};
 use crate::events::EventType;
 use crate::kernel::clock::Micros;
 use crate::kernel::id::{CompanyId, WebhookId};
@@ -391,6 +392,7 @@ fn deactivate(tx: &mut Tx<'_>, id: WebhookId, reason: &str) -> db::Result<()> {
 
 fn activate(tx: &mut Tx<'_>, id: WebhookId) -> db::Result<()> {
     tx.execute(sql("update webhooks set activation = activation + 1 where id = ?").bind(id))?;
+    tx.wake(Wake::Replays);
     set_status(tx, id, Status::Active, "")
 }
 
@@ -433,6 +435,9 @@ pub fn delete(tx: &mut Tx<'_>, scope: Scope, id: WebhookId) -> db::Result<bool> 
     let statement =
         "update webhooks set deleted_at = ? where company_id = ? and id = ? and deleted_at is null";
     let gone = tx.execute(sql(statement).bind(tx.now()).bind(scope.company()).bind(id))? > 0;
+    if gone {
+        replays::cancel_of(tx, id)?;
+    }
     tx.note(Note::Changed(id));
     Ok(gone)
 }
@@ -446,6 +451,7 @@ pub fn delete_all(tx: &mut Tx<'_>, scope: Scope) -> db::Result<()> {
         "update webhooks set deleted_at = ? where company_id = ? and deleted_at is null returning id";
     let gone: Vec<(WebhookId,)> = tx.all(sql(statement).bind(tx.now()).bind(scope.company()))?;
     for (id,) in gone {
+        replays::cancel_of(tx, id)?;
         tx.note(Note::Changed(id));
     }
     Ok(())

@@ -31,6 +31,7 @@ mod program;
 mod provision;
 mod reconcile;
 mod recordings;
+mod replays;
 mod ui_login;
 mod ui_pages;
 mod ui_webhooks;

@@ -20,6 +20,7 @@ mod companies;
 mod deliveries;
 mod events;
 mod messages;
+mod replays;
 mod trackers;
 mod usage;
 mod voicemails;
@@ -73,6 +74,7 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
         events::ROUTES,
         webhooks::ROUTES,
         deliveries::ROUTES,
+        replays::ROUTES,
     ]
     .into_iter()
     .flatten()

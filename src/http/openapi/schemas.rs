@@ -8,6 +8,7 @@ use crate::events::EventType;
 use crate::kernel::phone::NumberType;
 use crate::trackers::{CAMPAIGN_SOURCES, TrackerType};
 use crate::webhooks::DeliveryState;
+use crate::webhooks::replays::{ReplayState, STATES};
 
 /// All objects by name.
 pub fn objects() -> Map<String, Json> {
@@ -30,6 +31,7 @@ pub fn objects() -> Map<String, Json> {
         ("Delivery", delivery(&[])),
         ("DeliveryWithAttempts", delivery(&[("attempt_log", list(reference("Attempt"), "Oldest first."))])),
         ("Attempt", attempt()),
+        ("Replay", replay()),
         ("Problem", problem()),
     ];
     all.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
@@ -337,6 +339,35 @@ fn delivery(more: &[(&str, Json)]) -> Json {
         ("delivered_at", nullable(time(""))),
     ];
     object("An event on its way to a webhook.", &[&own, more].concat())
+}
+
+fn replay() -> Json {
+    object(
+        "A range of deliveries that is sent again.",
+        &[
+            ("id", id("")),
+            ("webhook_id", id("")),
+            ("from", time("")),
+            ("to", time("Not included.")),
+            (
+                "states",
+                list(one_of(&STATES.map(DeliveryState::as_str), ""), "Of the deliveries that it takes."),
+            ),
+            (
+                "state",
+                one_of(
+                    &ReplayState::ALL.map(ReplayState::as_str),
+                    "`waiting`: until the webhook is active. `done`: nothing of it is pending any more.",
+                ),
+            ),
+            ("progress", number("How much of the range in time has been queued: 0 to 1.")),
+            ("queued", integer("Deliveries that were made pending again so far.")),
+            ("pending", integer("Those of them that are still to be delivered.")),
+            ("created_by", text("The name of the token that asked for it.")),
+            ("created_at", time("")),
+            ("finished_at", nullable(time("When it was done or cancelled."))),
+        ],
+    )
 }
 
 fn number_type() -> Json {

@@ -7,6 +7,7 @@ pub mod carrier;
 pub mod client;
 pub mod contract;
 pub mod database;
+pub mod deliveries;
 pub mod line;
 pub mod program;
 pub mod receiver;
