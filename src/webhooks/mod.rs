@@ -15,9 +15,12 @@ mod due;
 mod engine;
 mod health;
 mod hints;
+mod holding;
 mod lane;
+mod queue;
 mod record;
 pub mod replays;
+pub mod retention;
 mod samples;
 mod schedule;
 mod scheduler;
@@ -32,6 +35,8 @@ pub use self::deliveries::{
     find as find_delivery, list as list_deliveries, resend,
 };
 pub use self::engine::run as run_engine;
+pub use self::holding::expire;
+pub use self::queue::{Depth, depths};
 pub use self::sign::Secret;
 pub use self::verify::{Verdict, send_test, verify};
 
@@ -154,10 +159,14 @@ pub struct Webhook {
     pub created_at: Micros,
     /// Since when it fails; see [`health`].
     pub failing_since: Option<Micros>,
+    /// Its deliveries that expired, ever, and when one last did; see [`holding`].
+    pub expired: i64,
+    pub expired_at: Option<Micros>,
 }
 
 const COLUMNS: &str = "id, company_id, target, events, description, headers, accept_any_2xx, rate_per_s, status,
-    status_reason, status_at, verified_target, activation, revision, secret, previous_secret, previous_until, created_at, failing_since";
+    status_reason, status_at, verified_target, activation, revision, secret, previous_secret, previous_until, created_at, failing_since,
+    expired, expired_at";
 
 impl FromRow for Webhook {
     fn from_row(row: &mut Row<'_>) -> db::Result<Webhook> {
@@ -186,6 +195,8 @@ impl FromRow for Webhook {
             previous_until: row.get()?,
             created_at: row.get()?,
             failing_since: row.get()?,
+            expired: row.get()?,
+            expired_at: row.get()?,
         })
     }
 }
@@ -208,6 +219,8 @@ impl Webhook {
             "status_reason": self.status_reason,
             "status_at": self.status_at.rfc3339(),
             "failing_since": self.failing_since.map(Micros::rfc3339),
+            "expired": self.expired,
+            "expired_at": self.expired_at.map(Micros::rfc3339),
             "created_at": self.created_at.rfc3339(),
         })
     }

@@ -11,7 +11,7 @@ use crate::db::{self, Db, Tx, sql};
 use crate::kernel::id::WebhookId;
 
 /// Microseconds of a minute.
-const MINUTE_US: i64 = 60_000_000;
+pub(super) const MINUTE_US: i64 = 60_000_000;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sums {

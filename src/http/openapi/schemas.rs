@@ -283,6 +283,8 @@ fn webhook(more: &[(&str, Json)]) -> Json {
             "failing_since",
             nullable(time("Since when retries fail without a success in between; null: they don't.")),
         ),
+        ("expired", integer("Its deliveries, ever, that were held for too long or were too many.")),
+        ("expired_at", nullable(time("When one of them last expired."))),
         ("created_at", time("")),
     ];
     object("Where events are sent to.", &[&own, more].concat())
