@@ -38,6 +38,7 @@ pub use self::engine::run as run_engine;
 pub use self::holding::expire;
 pub use self::queue::{Depth, depths};
 pub use self::sign::Secret;
+pub use self::tally::{Minute, minutes};
 pub use self::verify::{Verdict, send_test, verify};
 
 use std::time::Duration;

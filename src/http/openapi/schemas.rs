@@ -31,6 +31,7 @@ pub fn objects() -> Map<String, Json> {
         ("Delivery", delivery(&[])),
         ("DeliveryWithAttempts", delivery(&[("attempt_log", list(reference("Attempt"), "Oldest first."))])),
         ("Attempt", attempt()),
+        ("WebhookMinute", webhook_minute()),
         ("Replay", replay()),
         ("Problem", problem()),
     ];
@@ -341,6 +342,19 @@ fn delivery(more: &[(&str, Json)]) -> Json {
         ("delivered_at", nullable(time(""))),
     ];
     object("An event on its way to a webhook.", &[&own, more].concat())
+}
+
+fn webhook_minute() -> Json {
+    object(
+        "What the attempts that began in a minute came to.",
+        &[
+            ("minute", time("Its beginning.")),
+            ("succeeded", integer("")),
+            ("failed", integer("")),
+            ("duration_ms_mean", integer("Of all of them, rounded.")),
+            ("duration_ms_max", integer("")),
+        ],
+    )
 }
 
 fn replay() -> Json {
