@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use calltracker::db::{self, Tx, sql};
+use calltracker::db::sql;
 use calltracker::webhooks::{expire, retention};
 
 use crate::support::deliveries::{active, append, count, finish, pause, unverified};
@@ -187,24 +187,22 @@ async fn a_day_that_is_in_use_is_dropped_another_time() {
     retain(&app).await;
     app.advance(40 * DAY);
     append(&app, &company, 1).await;
+    let url = app.ctx.config.database_url.clone().unwrap();
     let (release, released) = mpsc::channel::<()>();
     let (held, holds) = tokio::sync::oneshot::channel();
-    let (mut held, db) = (Some(held), app.ctx.db.clone());
-    let reader = tokio::spawn(async move {
-        db.write("test.hold", move |tx: &mut Tx<'_>| -> db::Result<()> {
-            tx.all::<(i64,)>(sql("select id from events"))?;
-            let _ = held.take().map(|held| held.send(()));
-            // Until the test lets go.
-            let _ = released.recv();
-            Ok(())
-        })
-        .await
+    let reader = std::thread::spawn(move || {
+        let mut client = postgres::Client::connect(&url, postgres::NoTls).unwrap();
+        let mut transaction = client.transaction().unwrap();
+        transaction.query("select id from events", &[]).unwrap();
+        held.send(()).unwrap();
+        // Until the test lets go.
+        let _ = released.recv();
     });
     holds.await.unwrap();
     retain(&app).await;
     assert!(days(&app).await.contains(&"events_20260309".to_owned()));
     drop(release);
-    reader.await.unwrap().unwrap();
+    reader.join().unwrap();
     retain(&app).await;
     assert!(!days(&app).await.contains(&"events_20260309".to_owned()));
 }
