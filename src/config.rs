@@ -24,6 +24,11 @@ const RETRY_SCHEDULE_S: [u64; 5] = [55, 330, 1_980, 11_880, 71_280];
 pub const WEBHOOK_TIMEOUT_S: u64 = 15;
 /// How long a recording's link works: as long as a delivery may be held.
 const RECORDING_URL_TTL_S: u64 = 30 * 24 * 3600;
+/// How long a delivery is held for a webhook that isn't active, and how many are.
+const HOLD_FOR_S: u64 = 30 * 24 * 3600;
+const HOLD_MAX: u32 = 1_000_000;
+/// How long events with their deliveries, and attempts, are kept.
+const RETENTION_S: u64 = 30 * 24 * 3600;
 /// API requests of one token in a minute.
 const API_RATE_PER_MINUTE: u32 = 1_200;
 
@@ -66,6 +71,8 @@ pub struct Given {
     api: ApiGiven,
     #[command(flatten)]
     mail: MailGiven,
+    #[command(flatten)]
+    retention: RetentionGiven,
 }
 
 #[derive(clap::Args, Deserialize, Clone, Debug, Default)]
@@ -90,6 +97,12 @@ struct WebhooksGiven {
     )]
     #[arg(id = "webhooks_allow_targets")]
     allow_targets: Option<Vec<IpNet>>,
+    /// How long a delivery is held while its webhook isn't active [default: 30d]
+    #[arg(long = "webhooks-hold-for", env = "CALLTRACKER_WEBHOOKS_HOLD_FOR", id = "webhooks_hold_for")]
+    hold_for: Option<Span>,
+    /// Deliveries that are held for one webhook at most, the newest [default: 1000000]
+    #[arg(long = "webhooks-hold-max", env = "CALLTRACKER_WEBHOOKS_HOLD_MAX", id = "webhooks_hold_max")]
+    hold_max: Option<u32>,
 }
 
 #[derive(clap::Args, Deserialize, Clone, Debug, Default)]
@@ -144,6 +157,17 @@ struct MailGiven {
     from: Option<String>,
 }
 
+#[derive(clap::Args, Deserialize, Clone, Debug, Default)]
+#[serde(deny_unknown_fields, default)]
+struct RetentionGiven {
+    /// How long events are kept, with their deliveries [default: 30d]
+    #[arg(long = "retention-events", env = "CALLTRACKER_RETENTION_EVENTS", id = "retention_events")]
+    events: Option<Span>,
+    /// How long attempts are kept, and what they came to by the minute [default: 30d]
+    #[arg(long = "retention-attempts", env = "CALLTRACKER_RETENTION_ATTEMPTS", id = "retention_attempts")]
+    attempts: Option<Span>,
+}
+
 /// The settings that hold.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -163,6 +187,7 @@ pub struct Config {
     pub api: Api,
     /// None: alerts aren't mailed.
     pub mail: Option<Mail>,
+    pub retention: Retention,
 }
 
 #[derive(Clone, Debug)]
@@ -170,6 +195,8 @@ pub struct Webhooks {
     pub retry_schedule: Vec<Duration>,
     pub timeout: Duration,
     pub allow_targets: Vec<IpNet>,
+    pub hold_for: Duration,
+    pub hold_max: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -186,6 +213,12 @@ pub struct Recordings {
 #[derive(Clone, Copy, Debug)]
 pub struct Api {
     pub rate_per_minute: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    pub events: Duration,
+    pub attempts: Duration,
 }
 
 /// What is wrong with the settings; the program ends with exit code 2.
@@ -218,8 +251,6 @@ impl Given {
     /// # Errors
     /// Settings that contradict each other.
     pub fn resolve(self, under: Given) -> Result<Config, BadConfig> {
-        let spans = |v: Vec<Span>| v.into_iter().map(|s| s.0).collect();
-        let schedule = self.webhooks.retry_schedule.or(under.webhooks.retry_schedule);
         let config = Config {
             listen: self.listen.or(under.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
             data: self.data.or(under.data).unwrap_or(PathBuf::from("data")),
@@ -229,16 +260,7 @@ impl Given {
             bootstrap_token: self.bootstrap_token.or(under.bootstrap_token).map(|t| t.0),
             log: self.log.or(under.log).unwrap_or(LogLevel::Info),
             log_format: self.log_format.or(under.log_format).unwrap_or(LogFormat::Text),
-            webhooks: Webhooks {
-                retry_schedule: schedule
-                    .map_or_else(|| RETRY_SCHEDULE_S.map(Duration::from_secs).to_vec(), spans),
-                timeout: or(self.webhooks.timeout, under.webhooks.timeout, WEBHOOK_TIMEOUT_S),
-                allow_targets: self
-                    .webhooks
-                    .allow_targets
-                    .or(under.webhooks.allow_targets)
-                    .unwrap_or_default(),
-            },
+            webhooks: self.webhooks.resolve(under.webhooks),
             carriers: Carriers {
                 allow_targets: self
                     .carriers
@@ -263,6 +285,10 @@ impl Given {
                     .max(1),
             },
             mail: self.mail.or(under.mail).resolve()?,
+            retention: Retention {
+                events: or(self.retention.events, under.retention.events, RETENTION_S),
+                attempts: or(self.retention.attempts, under.retention.attempts, RETENTION_S),
+            },
         };
         if config.database_url.is_some() && config.secret_key.is_none() {
             let why = "secret_key must be given with database_url, so that all nodes share it";
@@ -279,6 +305,22 @@ impl MailGiven {
 
     fn resolve(&self) -> Result<Option<Mail>, BadConfig> {
         Mail::resolve(self.smtp_url.as_deref(), self.from.as_deref())
+    }
+}
+
+impl WebhooksGiven {
+    fn resolve(self, under: WebhooksGiven) -> Webhooks {
+        let spans = |v: Vec<Span>| v.into_iter().map(|s| s.0).collect();
+        Webhooks {
+            retry_schedule: self
+                .retry_schedule
+                .or(under.retry_schedule)
+                .map_or_else(|| RETRY_SCHEDULE_S.map(Duration::from_secs).to_vec(), spans),
+            timeout: or(self.timeout, under.timeout, WEBHOOK_TIMEOUT_S),
+            allow_targets: self.allow_targets.or(under.allow_targets).unwrap_or_default(),
+            hold_for: or(self.hold_for, under.hold_for, HOLD_FOR_S),
+            hold_max: self.hold_max.or(under.hold_max).unwrap_or(HOLD_MAX),
+        }
     }
 }
 
@@ -409,6 +451,9 @@ mod tests {
         assert_eq!(gaps.iter().sum::<u64>(), 23 * 3600 + 45 * 60 + 25);
         assert_eq!(config.webhooks.timeout, Duration::from_secs(15));
         assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+        let month = Duration::from_secs(30 * 86_400);
+        assert_eq!((config.webhooks.hold_for, config.webhooks.hold_max), (month, 1_000_000));
+        assert_eq!((config.retention.events, config.retention.attempts), (month, month));
     }
 
     #[test]
@@ -419,6 +464,8 @@ mod tests {
             ("[webhooks]\nretry_schedule = [\"55\"]", "55"),
             ("[webhooks]\ntimeot = \"1s\"", "timeot"),
             ("[webhooks]\nallow_targets = [\"10.0.0.0/33\"]", "allow_targets"),
+            ("[webhooks]\nhold_max = -1", "hold_max"),
+            ("[retention]\nevents = \"30\"", "30"),
             ("public_url = \"https://example.com/path\"", "public_url"),
             ("secret_key = \"short\"", "secret_key"),
             ("log = \"loud\"", "log"),

@@ -49,7 +49,7 @@ pub struct Job {
 type Running = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 
 /// All of it but the delivery engine, which is a loop of its own.
-pub const JOBS: [Job; 10] = [
+pub const JOBS: [Job; 13] = [
     Job {
         name: "calls.settle",
         every: SECONDS_5,
@@ -105,6 +105,24 @@ pub const JOBS: [Job; 10] = [
         run: |ctx, _| Box::pin(async move { done(alerts::mail_due(&ctx).await) }),
     },
     Job {
+        name: "webhooks.replay",
+        every: SECOND,
+        wake: Some(Wake::Replays),
+        run: |ctx, _| Box::pin(async move { done(webhooks::replays::feed(&ctx).await) }),
+    },
+    Job {
+        name: "webhooks.expire",
+        every: MINUTES_10,
+        wake: None,
+        run: |ctx, _| Box::pin(async move { done(webhooks::expire(&ctx).await) }),
+    },
+    Job {
+        name: "events.retain",
+        every: MINUTE,
+        wake: None,
+        run: |ctx, _| Box::pin(async move { done(webhooks::retention::run_once(&ctx).await) }),
+    },
+    Job {
         name: "idempotency.sweep",
         every: MINUTE,
         wake: None,
@@ -112,8 +130,10 @@ pub const JOBS: [Job; 10] = [
     },
 ];
 
+const SECOND: Duration = Duration::from_secs(1);
 const SECONDS_5: Duration = Duration::from_secs(5);
 const MINUTE: Duration = Duration::from_secs(60);
+const MINUTES_10: Duration = Duration::from_secs(600);
 
 /// How much a job did is of no interest here.
 fn done<T>(result: db::Result<T>) -> anyhow::Result<()> {

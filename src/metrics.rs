@@ -1,5 +1,5 @@
-//! What the program counts, for `/metrics` in Prometheus' text format. Counters are of this process; what
-//! stands in the database is not counted here.
+//! What the program counts, for `/metrics` in Prometheus' text format. Counters are of this process. What waits to
+//! be delivered stands in the database: whoever answers `/metrics` reads it now and then and sets it here.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -31,11 +31,18 @@ pub struct ApiLabels {
     pub status: u16,
 }
 
+/// `shard` where several processes share the work, else none.
+pub type ShardLabels = Vec<(&'static str, String)>;
+
 /// All counters.
 pub struct Metrics {
     registry: Registry,
     pub attempts: Family<AttemptLabels, Counter>,
     pub attempts_in_flight: Gauge,
+    pub deliveries_pending: Family<ShardLabels, Gauge>,
+    pub deliveries_held: Family<ShardLabels, Gauge>,
+    pub deliveries_oldest_s: Family<ShardLabels, Gauge>,
+    pub deliveries_expired: Counter,
     pub carrier_hooks: Family<HookLabels, Counter>,
     pub api_requests: Family<ApiLabels, Counter>,
     pub recordings_stored: Counter,
@@ -49,6 +56,10 @@ impl Default for Metrics {
         registry.register("webhook_attempts", "Attempts to deliver, by outcome", attempts.clone());
         let attempts_in_flight = Gauge::default();
         registry.register("webhook_attempts_in_flight", "Attempts under way", attempts_in_flight.clone());
+        let [deliveries_pending, deliveries_held, deliveries_oldest_s] = queue(&mut registry);
+        let deliveries_expired = Counter::default();
+        let help = "Deliveries that were held for too long, or were too many";
+        registry.register("webhook_deliveries_expired", help, deliveries_expired.clone());
         let carrier_hooks = Family::default();
         registry.register("carrier_hooks", "Requests of carriers, by hook and result", carrier_hooks.clone());
         let api_requests = Family::default();
@@ -62,12 +73,30 @@ impl Default for Metrics {
             registry,
             attempts,
             attempts_in_flight,
+            deliveries_pending,
+            deliveries_held,
+            deliveries_oldest_s,
+            deliveries_expired,
             carrier_hooks,
             api_requests,
             recordings_stored,
             recordings_failed,
         }
     }
+}
+
+/// What waits to be delivered, in the whole database: every process tells the same.
+fn queue(registry: &mut Registry) -> [Family<ShardLabels, Gauge>; 3] {
+    [
+        ("webhook_deliveries_pending", "Deliveries of active webhooks that are not over"),
+        ("webhook_deliveries_held", "Deliveries that wait for their webhook to be active"),
+        ("webhook_deliveries_oldest_pending_seconds", "Age of the oldest one of an active webhook"),
+    ]
+    .map(|(name, help)| {
+        let family = Family::default();
+        registry.register(name, help, family.clone());
+        family
+    })
 }
 
 impl Metrics {

@@ -7,6 +7,7 @@
 //! - Where the order of two transactions matters, [`Tx::lock`] or a constraint decides, never luck:
 //!   SQLite serialises writers, PostgreSQL doesn't.
 
+mod days;
 mod handover;
 mod migrate;
 mod postgres;
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::days::{Day, DayTable};
 pub use self::handover::{EventRow, Fresh, Inbox, Note, Reader, Taken};
 pub use self::rows::{Columns, Kind};
 pub use self::sql::{Column, FromRow, Row, Sql, Value, sql};

@@ -24,6 +24,8 @@ pub enum LockSpace {
     Numbers = 5,
     /// Who delivers for which webhooks.
     Shards = 6,
+    /// Old events: none is removed while a delivery of it becomes pending.
+    Retention = 7,
 }
 
 pub(super) enum Conn<'a> {
@@ -33,7 +35,7 @@ pub(super) enum Conn<'a> {
 
 /// An open transaction.
 pub struct Tx<'a> {
-    conn: Conn<'a>,
+    pub(super) conn: Conn<'a>,
     env: &'a Env,
     now: Micros,
     pub(super) wakes: WakeSet,
@@ -183,7 +185,7 @@ impl<'a> Tx<'a> {
         self.lock(space, i64::from_le_bytes(key))
     }
 
-    fn noted<T>(&mut self, result: Result<T, Fault>) -> Result<T> {
+    pub(super) fn noted<T>(&mut self, result: Result<T, Fault>) -> Result<T> {
         result.map_err(|fault| {
             self.run_again |= fault.run_again;
             fault.error

@@ -20,10 +20,19 @@ pub enum Wake {
     Routing,
     /// An alert was raised, and is to be mailed.
     Alerts,
+    /// A replay was asked for, or one that waits may go on.
+    Replays,
 }
 
-const KINDS: [Wake; 6] =
-    [Wake::Deliveries, Wake::Events, Wake::Recordings, Wake::Calls, Wake::Routing, Wake::Alerts];
+const KINDS: [Wake; 7] = [
+    Wake::Deliveries,
+    Wake::Events,
+    Wake::Recordings,
+    Wake::Calls,
+    Wake::Routing,
+    Wake::Alerts,
+    Wake::Replays,
+];
 
 /// The waiting side of all kinds; cheap to clone.
 #[derive(Clone)]

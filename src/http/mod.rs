@@ -19,7 +19,8 @@ use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
 
 use self::api::rate::Limits;
 use crate::carriers::directory::Directory;
@@ -34,13 +35,15 @@ pub struct AppState {
     pub directory: Arc<Directory>,
     /// Becomes true when the server shuts down: answers that would last end then.
     pub(crate) shutdown: watch::Receiver<bool>,
+    /// When it was last read how much waits to be delivered.
+    depths_at: Arc<Mutex<Option<Instant>>>,
 }
 
 impl AppState {
     /// `shutdown` becomes true when the server ends.
     pub fn new(ctx: Ctx, shutdown: watch::Receiver<bool>) -> AppState {
         let limits = Arc::new(Limits::new(ctx.config.api.rate_per_minute));
-        AppState { ctx, limits, directory: Arc::default(), shutdown }
+        AppState { ctx, limits, directory: Arc::default(), shutdown, depths_at: Arc::default() }
     }
 }
 

@@ -48,7 +48,7 @@ out. Sent once when a webhook is created and whenever it is asked for; never sen
 everything else, but the first may arrive before the secret is known.";
 
 /// The groups, in the order of the document.
-const TAGS: [(&str, &str); 13] = [
+const TAGS: [(&str, &str); 14] = [
     ("Companies", "The tenants: everything else belongs to one."),
     ("Carriers", "A company's accounts at telephone carriers."),
     ("Numbers", "Numbers that a carrier has for sale."),
@@ -62,6 +62,7 @@ const TAGS: [(&str, &str); 13] = [
     ("Webhooks", "Where events are sent to."),
     ("Deliveries", "What was sent to a webhook, and what became of it."),
     ("Alerts", "What people were told about their webhooks."),
+    ("Replays", "Ranges of a webhook's deliveries that are sent again."),
 ];
 
 /// The whole document.

@@ -46,6 +46,8 @@ ids! {
     WebhookId;
     /// A delivery's row; receivers see [`delivery_id`].
     DeliveryId;
+    /// A range of deliveries that is sent again.
+    ReplayId;
     TokenId;
     UserId;
     AlertId;

@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::{Webhook, lock};
 use crate::companies::Scope;
-use crate::db::{self, Columns, Db, FromRow, Kind, Note, Row, Sql, Tx, sql};
+use crate::db::{self, Columns, Db, FromRow, Kind, LockSpace, Note, Row, Sql, Tx, sql};
 use crate::events::{self, EventType};
 use crate::kernel::clock::Micros;
 use crate::kernel::id::{self, CompanyId, EventId, WebhookId};
@@ -26,7 +26,7 @@ pub enum DeliveryState {
     Exhausted,
     /// The webhook was deleted.
     Cancelled,
-    /// Held for too long.
+    /// Held for too long, or one of too many; see [`super::holding`].
     Expired,
 }
 
@@ -70,18 +70,21 @@ pub struct Delivery {
     pub delivered_at: Option<Micros>,
 }
 
-/// What is pending; `case` derives what is held. The joins are by primary keys.
+/// What is pending; `case` derives what is held. Conditions, order and limit follow, and then [`THEIR_EVENTS`]: the
+/// limit is inside, so that events are looked up for the rows of a page and no others.
 const PENDING: &str = "select d.webhook_id, d.event_id, e.uid, d.event_type,
-    case when w.status <> 'active' then 'held' else 'pending' end,
+    case when d.status <> 'active' then 'held' else 'pending' end,
     d.attempts, d.next_attempt_at, d.created_at, cast(null as bigint)
-    from deliveries d join events e on e.id = d.event_id and e.occurred_at = d.created_at
-    join webhooks w on w.id = d.webhook_id where d.webhook_id = ? and d.company_id = ?";
+    from (select d.webhook_id, d.event_id, d.event_type, w.status, d.attempts, d.next_attempt_at, d.created_at
+          from deliveries d join webhooks w on w.id = d.webhook_id where d.webhook_id = ? and d.company_id = ?";
 
-/// What is over, in the same columns.
+/// What is over, in the same columns and to be continued in the same way.
 const FINISHED: &str = "select d.webhook_id, d.event_id, e.uid, d.event_type, d.state, d.attempts,
     cast(null as bigint), d.created_at, case when d.state = 'delivered' then d.finished_at end
-    from finished_deliveries d join events e on e.id = d.event_id and e.occurred_at = d.created_at
-    where d.webhook_id = ? and d.company_id = ?";
+    from (select d.* from finished_deliveries d where d.webhook_id = ? and d.company_id = ?";
+
+/// By the primary key; the moment tells the partition.
+const THEIR_EVENTS: &str = ") d join events e on e.id = d.event_id and e.occurred_at = d.created_at";
 
 impl FromRow for Delivery {
     fn from_row(row: &mut Row<'_>) -> db::Result<Delivery> {
@@ -192,7 +195,8 @@ pub async fn list(
             let mut rows: Vec<Delivery> = Vec::new();
             for part in [filter.pending(of, page), filter.finished(of, page)].into_iter().flatten() {
                 let order = " order by d.created_at desc, d.event_id desc limit ?";
-                rows.extend(tx.all::<Delivery>(part.and(order).bind(page.fetch_limit()))?);
+                let part = part.and(order).bind(page.fetch_limit()).and(THEIR_EVENTS);
+                rows.extend(tx.all::<Delivery>(part)?);
             }
             rows.sort_by_key(|d| Reverse((d.created_at, d.event_id)));
             db::Result::Ok(rows)
@@ -308,11 +312,13 @@ fn find_bare(
     let event: Option<(EventId, Micros)> = tx.find(sql(statement).bind(uid).bind(scope.company()))?;
     let Some((event, created_at)) = event else { return Ok(None) };
     let bind = |select: &str| sql(select.to_owned()).bind(webhook).bind(scope.company());
-    let pending = tx.find(bind(PENDING).and(" and d.event_id = ?").bind(event))?;
+    let pending = tx.find(bind(PENDING).and(" and d.event_id = ?").bind(event).and(THEIR_EVENTS))?;
     if pending.is_some() {
         return Ok(pending);
     }
-    tx.find(bind(FINISHED).and(" and d.created_at = ? and d.event_id = ?").bind(created_at).bind(event))
+    let finished =
+        bind(FINISHED).and(" and d.created_at = ? and d.event_id = ?").bind(created_at).bind(event);
+    tx.find(finished.and(THEIR_EVENTS))
 }
 
 /// Sends a delivery again, as a new series under the same id; at once if the webhook is active, else it
@@ -326,6 +332,8 @@ pub fn resend(
     webhook: WebhookId,
     public_id: &str,
 ) -> db::Result<Option<Delivery>> {
+    // The event stays while its delivery becomes pending.
+    tx.lock(LockSpace::Retention, 0)?;
     let Some(owner) = lock(tx, scope, webhook)? else { return Ok(None) };
     let Some(delivery) = find_bare(tx, scope, webhook, public_id)? else { return Ok(None) };
     match delivery.state {
@@ -355,7 +363,7 @@ fn restart(tx: &mut Tx<'_>, owner: &Webhook, event: EventId) -> db::Result<()> {
 }
 
 /// Makes finished deliveries pending again, each with a new series that begins now. Those that are no longer
-/// there are passed over. Gives how many it were.
+/// there, or whose event isn't, are passed over. Gives how many it were. The caller holds [`LockSpace::Retention`].
 ///
 /// # Errors
 /// The database's.
@@ -374,7 +382,8 @@ pub(super) fn reopen(
                  series_attempts, next_attempt_at, replay_id, created_at)
                  select webhook_id, event_id, company_id, event_type, cast(? as bigint), attempts, 0,
                  cast(? as bigint), cast(? as bigint), created_at from finished_deliveries
-                 where webhook_id = ? and created_at = ? and event_id = ?")
+                 where webhook_id = ? and created_at = ? and event_id = ? and exists
+                 (select 1 from events where id = event_id and occurred_at = created_at)")
             .bind(owner.activation)
             .bind(tx.now())
             .bind(replay)
@@ -382,7 +391,9 @@ pub(super) fn reopen(
             .bind(*created_at)
             .bind(*event),
         )?;
-        tx.execute(bind(format!("delete from finished_deliveries where {key}")))?;
+        if copied > 0 {
+            tx.execute(bind(format!("delete from finished_deliveries where {key}")))?;
+        }
         reopened += copied;
     }
     Ok(reopened)

@@ -20,9 +20,12 @@ impl FromRow for Ready {
     }
 }
 
-/// The day's partition is known by created_at, which is the event's own moment.
+/// Conditions, order and limit follow, and then [`THEIR_EVENTS`]: the limit is inside, so that no planner comes to
+/// think of sorting a whole backlog with its events.
 const DUE: &str = "select e.id, e.uid, e.type, e.object, e.data, e.occurred_at, d.attempts
-    from deliveries d join events e on e.id = d.event_id and e.occurred_at = d.created_at where d.webhook_id = ?";
+    from (select event_id, created_at, attempts, next_attempt_at from deliveries where webhook_id = ?";
+/// The day's partition is known by created_at, which is the event's own moment.
+const THEIR_EVENTS: &str = ") d join events e on e.id = d.event_id and e.occurred_at = d.created_at order by";
 
 /// What was held comes first, oldest first; then what is due by the clock.
 ///
@@ -47,7 +50,9 @@ pub fn answer(tx: &mut Tx<'_>, question: &Question) -> db::Result<Reply> {
         && are_held(tx, question)?
     {
         // By the primary key: in the order of events, and without those that were passed already.
-        let statement = format!("{DUE} and d.event_id > ? and d.activation < ? order by d.event_id limit ?");
+        let statement = format!(
+            "{DUE} and event_id > ? and activation < ? order by event_id limit ? {THEIR_EVENTS} d.event_id"
+        );
         let rows = sql(statement).bind(webhook).bind(behind).bind(question.activation).bind(limit);
         reply.rows = tx.all(rows)?;
         reply.held = reply.rows.len() >= question.limit;
@@ -57,7 +62,8 @@ pub fn answer(tx: &mut Tx<'_>, question: &Question) -> db::Result<Reply> {
     }
     let now = tx.now();
     let statement = format!(
-        "{DUE} and d.activation = ? and d.next_attempt_at <= ? order by d.next_attempt_at, d.event_id limit ?"
+        "{DUE} and activation = ? and next_attempt_at <= ? order by next_attempt_at, event_id limit ?
+         {THEIR_EVENTS} d.next_attempt_at, d.event_id"
     );
     let due: Vec<Ready> =
         tx.all(sql(statement).bind(webhook).bind(question.activation).bind(now).bind(limit))?;

@@ -15,8 +15,12 @@ mod due;
 mod engine;
 mod health;
 mod hints;
+mod holding;
 mod lane;
+mod queue;
 mod record;
+pub mod replays;
+pub mod retention;
 mod samples;
 mod schedule;
 mod scheduler;
@@ -31,7 +35,10 @@ pub use self::deliveries::{
     find as find_delivery, list as list_deliveries, resend,
 };
 pub use self::engine::run as run_engine;
+pub use self::holding::expire;
+pub use self::queue::{Depth, depths};
 pub use self::sign::Secret;
+pub use self::tally::{Minute, minutes};
 
 /// What the engine is made of, for the simulation that holds it against its promises.
 pub mod parts {
@@ -49,7 +56,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use crate::companies::Scope;
-use crate::db::{self, Db, FromRow, Note, Row, Tx, sql};
+use crate::db::{self, Db, FromRow, Note, Row, Tx, Wake, sql};
 use crate::events::EventType;
 use crate::kernel::clock::Micros;
 use crate::kernel::id::{CompanyId, WebhookId};
@@ -163,10 +170,14 @@ pub struct Webhook {
     pub created_at: Micros,
     /// Since when it fails; see [`health`].
     pub failing_since: Option<Micros>,
+    /// Its deliveries that expired, ever, and when one last did; see [`holding`].
+    pub expired: i64,
+    pub expired_at: Option<Micros>,
 }
 
 const COLUMNS: &str = "id, company_id, target, events, description, headers, accept_any_2xx, rate_per_s, status,
-    status_reason, status_at, verified_target, activation, revision, secret, previous_secret, previous_until, created_at, failing_since";
+    status_reason, status_at, verified_target, activation, revision, secret, previous_secret, previous_until, created_at, failing_since,
+    expired, expired_at";
 
 impl FromRow for Webhook {
     fn from_row(row: &mut Row<'_>) -> db::Result<Webhook> {
@@ -195,6 +206,8 @@ impl FromRow for Webhook {
             previous_until: row.get()?,
             created_at: row.get()?,
             failing_since: row.get()?,
+            expired: row.get()?,
+            expired_at: row.get()?,
         })
     }
 }
@@ -217,6 +230,8 @@ impl Webhook {
             "status_reason": self.status_reason,
             "status_at": self.status_at.rfc3339(),
             "failing_since": self.failing_since.map(Micros::rfc3339),
+            "expired": self.expired,
+            "expired_at": self.expired_at.map(Micros::rfc3339),
             "created_at": self.created_at.rfc3339(),
         })
     }
@@ -404,6 +419,7 @@ fn deactivate(tx: &mut Tx<'_>, id: WebhookId, reason: &str) -> db::Result<()> {
 
 fn activate(tx: &mut Tx<'_>, id: WebhookId) -> db::Result<()> {
     tx.execute(sql("update webhooks set activation = activation + 1 where id = ?").bind(id))?;
+    tx.wake(Wake::Replays);
     set_status(tx, id, Status::Active, "")
 }
 
@@ -446,6 +462,9 @@ pub fn delete(tx: &mut Tx<'_>, scope: Scope, id: WebhookId) -> db::Result<bool> 
     let statement =
         "update webhooks set deleted_at = ? where company_id = ? and id = ? and deleted_at is null";
     let gone = tx.execute(sql(statement).bind(tx.now()).bind(scope.company()).bind(id))? > 0;
+    if gone {
+        replays::cancel_of(tx, id)?;
+    }
     tx.note(Note::Changed(id));
     Ok(gone)
 }
@@ -459,6 +478,7 @@ pub fn delete_all(tx: &mut Tx<'_>, scope: Scope) -> db::Result<()> {
         "update webhooks set deleted_at = ? where company_id = ? and deleted_at is null returning id";
     let gone: Vec<(WebhookId,)> = tx.all(sql(statement).bind(tx.now()).bind(scope.company()))?;
     for (id,) in gone {
+        replays::cancel_of(tx, id)?;
         tx.note(Note::Changed(id));
     }
     Ok(())
@@ -502,6 +522,8 @@ impl Webhook {
             previous_until: None,
             created_at: Micros(0),
             failing_since: None,
+            expired: 0,
+            expired_at: None,
         }
     }
 

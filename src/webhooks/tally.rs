@@ -1,17 +1,22 @@
 //! What came of a webhook's attempts, summed up by the minute. Sums wait in memory for a few seconds and are then
-//! added to the table, so that they cost the way of a delivery nothing; a crash loses those seconds of them.
+//! added to the table, so that they cost the way of a delivery nothing; a crash loses those seconds of them. The
+//! table is also read here, for people.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
+use serde_json::{Value as Json, json};
 use tokio::time::Instant;
 
 use super::attempt::Outcome;
-use crate::db::{self, Db, Tx, sql};
+use crate::companies::Scope;
+use crate::db::{self, Db, FromRow, Row, Tx, sql};
+use crate::kernel::clock::Micros;
 use crate::kernel::id::WebhookId;
+use crate::kernel::page::{Listed, Page};
 
 /// Microseconds of a minute.
-const MINUTE_US: i64 = 60_000_000;
+pub(super) const MINUTE_US: i64 = 60_000_000;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sums {
@@ -82,4 +87,92 @@ fn add(tx: &mut Tx<'_>, webhook: WebhookId, minute: i64, sums: Sums) -> db::Resu
         .bind(sums.duration_ms_max),
     )?;
     Ok(())
+}
+
+/// What the attempts that began in one minute came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Minute {
+    number: i64,
+    sums: Sums,
+}
+
+impl FromRow for Minute {
+    fn from_row(row: &mut Row<'_>) -> db::Result<Minute> {
+        let number = row.get()?;
+        let sums = Sums {
+            succeeded: row.get()?,
+            failed: row.get()?,
+            duration_ms: row.get()?,
+            duration_ms_max: row.get()?,
+        };
+        Ok(Minute { number, sums })
+    }
+}
+
+impl Minute {
+    /// The object of the API.
+    pub fn to_json(&self) -> Json {
+        let attempts = (self.sums.succeeded + self.sums.failed).max(1);
+        json!({
+            "minute": Micros(self.number.saturating_mul(MINUTE_US)).rfc3339(),
+            "succeeded": self.sums.succeeded,
+            "failed": self.sums.failed,
+            "duration_ms_mean": (self.sums.duration_ms + attempts / 2) / attempts,
+            "duration_ms_max": self.sums.duration_ms_max,
+        })
+    }
+}
+
+/// The minutes in which there were attempts and which begin in the span, newest first. None: no such webhook.
+///
+/// # Errors
+/// The database's.
+pub async fn minutes(
+    db: &Db,
+    scope: Scope,
+    webhook: WebhookId,
+    (from, to): (Option<Micros>, Option<Micros>),
+    page: Page,
+) -> db::Result<Option<Listed<Minute>>> {
+    let first = from.map_or(i64::MIN, first_from);
+    let behind = to.map_or(i64::MAX, first_from).min(page.after.unwrap_or(i64::MAX));
+    let rows = db
+        .read("webhooks.minutes", move |tx| {
+            if super::find(tx, scope, webhook)?.is_none() {
+                return Ok(None);
+            }
+            let statement = "select minute, succeeded, failed, duration_ms, duration_ms_max from webhook_minutes
+                             where webhook_id = ? and minute >= ? and minute < ? order by minute desc limit ?";
+            let statement = sql(statement).bind(webhook).bind(first).bind(behind);
+            tx.all(statement.bind(page.fetch_limit())).map(Some)
+        })
+        .await?;
+    Ok(rows.map(|rows| Listed::new(rows, page, |minute: &Minute| minute.number)))
+}
+
+/// The first minute that begins at `at` or later.
+fn first_from(at: Micros) -> i64 {
+    at.0.saturating_add(MINUTE_US - 1).div_euclid(MINUTE_US)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_minute_belongs_to_the_span_in_which_it_begins() {
+        for (at, minute) in [(0, 0), (1, 1), (MINUTE_US, 1), (MINUTE_US + 1, 2), (-1, 0)] {
+            assert_eq!(first_from(Micros(at)), minute, "{at}");
+        }
+    }
+
+    #[test]
+    fn the_mean_is_rounded() {
+        let sums = Sums { succeeded: 2, failed: 1, duration_ms: 5, duration_ms_max: 3 };
+        let json = Minute { number: 1, sums }.to_json();
+        assert_eq!(
+            (&json["minute"], &json["duration_ms_mean"]),
+            (&json!("1970-01-01T00:01:00.000000Z"), &json!(2))
+        );
+    }
 }

@@ -1,5 +1,6 @@
 //! `/webhooks` and `/deliveries`. What is delivered, when and how is in `webhooks.rs`.
 
+use calltracker::db::sql;
 use serde_json::{Value as Json, json};
 
 use crate::support::client::Answer;
@@ -218,4 +219,52 @@ async fn deliveries_are_listed_shown_and_sent_again() {
         company.reader.get(&missing).await.expect_problem(404, "not-found");
         company.api.post(&format!("{missing}/resend"), &json!({})).await.expect_problem(404, "not-found");
     }
+}
+
+#[tokio::test]
+async fn attempts_are_summed_up_by_the_minute() {
+    let app = TestApp::start().await;
+    let (company, receiver) = (app.company("Acme").await, Receiver::start().await);
+    let made = create(&company, &receiver).await;
+    let path = format!("{}/statistics", one(&company, &made));
+    let id = made.json["id"].as_i64().expect("it has an id");
+    // 2026-03-09T09:00:00Z is minute 29550780 since 1970.
+    app.write(move |tx| {
+        for (minute, succeeded, failed, duration) in
+            [(29_550_778, 3, 0, 30), (29_550_779, 1, 2, 100), (29_550_780, 0, 1, 15_000)]
+        {
+            tx.execute(
+                sql("insert into webhook_minutes values (?, ?, ?, ?, ?, ?)")
+                    .bind(id)
+                    .bind(minute)
+                    .bind(succeeded)
+                    .bind(failed)
+                    .bind(duration)
+                    .bind(duration),
+            )?;
+        }
+        calltracker::db::Result::Ok(())
+    })
+    .await;
+    let page = company.reader.get(&format!("{path}?limit=2")).await.expect(200);
+    let newest = json!({
+        "minute": "2026-03-09T09:00:00.000000Z", "succeeded": 0, "failed": 1, "duration_ms_mean": 15_000,
+        "duration_ms_max": 15_000,
+    });
+    assert_eq!(page.json["data"][0], newest);
+    assert_eq!(page.json["data"][1]["duration_ms_mean"], 33);
+    let next = page.json["next"].as_str().expect("there is a next page");
+    let rest = company.reader.get(&format!("{path}?after={next}")).await.expect(200);
+    assert_eq!(rest.json["data"].as_array().map(Vec::len), Some(1));
+    for (query, count) in [
+        ("from=2026-03-09T08:59:00Z&to=2026-03-09T09:00:00Z", 1),
+        ("from=2026-03-09", 3),
+        ("to=2026-03-08", 0),
+        ("from=2026-03-09T08:58:00.000001Z", 2),
+    ] {
+        let page = company.reader.get(&format!("{path}?{query}")).await.expect(200);
+        assert_eq!(page.json["data"].as_array().map(Vec::len), Some(count), "{query}");
+    }
+    let missing = company.path("/webhooks/999/statistics");
+    company.reader.get(&missing).await.expect_problem(404, "not-found");
 }

@@ -21,6 +21,7 @@ mod companies;
 mod deliveries;
 mod events;
 mod messages;
+mod replays;
 mod trackers;
 mod usage;
 mod voicemails;
@@ -75,6 +76,7 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
         webhooks::ROUTES,
         deliveries::ROUTES,
         alerts::ROUTES,
+        replays::ROUTES,
     ]
     .into_iter()
     .flatten()

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue};
+use jiff::tz::TimeZone;
 use serde_json::{Value as Json, json};
 
 use super::Request;
 use super::fields::{Errors, Field, Kind, Values};
-use super::params::{AFTER, LIMIT};
+use super::params::{AFTER, FROM, LIMIT, TO, When};
 use super::reply::Reply;
 use super::route::{Answer, Route};
 use crate::companies::Scope;
@@ -18,7 +19,7 @@ use crate::events::EventType;
 use crate::http::problem::{Kind as ProblemKind, Problem};
 use crate::kernel::id::WebhookId;
 use crate::outbound::{TARGET_BYTES_MAX, TargetError};
-use crate::webhooks::{self, Settings, Subscription, Webhook, is_settable_header};
+use crate::webhooks::{self, Minute, Settings, Subscription, Webhook, is_settable_header};
 
 const TAG: &str = "Webhooks";
 /// A target's name is looked up for so long when it is set. What DNS doesn't say by then, the verification
@@ -119,6 +120,15 @@ pub(super) const ROUTES: &[Route] = &[
         .about("The sample of a type, marked as a test in a header: no event, no delivery, never repeated.")
         .takes("WebhookTest", TEST)
         .answers(Answer::Object("TestResult")),
+    Route::get(
+        "/companies/{company_id}/webhooks/{webhook_id}/statistics",
+        "list_webhook_statistics",
+        |r| Box::pin(statistics(r)),
+    )
+    .named(TAG, "List what attempts came to, by the minute")
+    .about("Minutes without attempts are left out. The last seconds may be missing.")
+    .params(&[FROM, TO, LIMIT, AFTER])
+    .answers(Answer::Page("WebhookMinute")),
 ];
 
 async fn list(request: Request) -> Result<Reply, Problem> {
@@ -225,6 +235,15 @@ async fn test(request: Request) -> Result<Reply, Problem> {
     let verdict =
         webhooks::send_test(&request.ctx, request.scope(), request.id("webhook_id")?, event).await?;
     Ok(Reply::ok(&verdict.ok_or_else(Problem::not_found)?.to_json()))
+}
+
+async fn statistics(request: Request) -> Result<Reply, Problem> {
+    let (query, scope, id) = (&request.query, request.scope(), request.id::<WebhookId>("webhook_id")?);
+    let zone = TimeZone::get(&request.company().time_zone).unwrap_or(TimeZone::UTC);
+    let from = query.choice("from", When::parse).map(|when| when.start(&zone));
+    let to = query.choice("to", When::parse).map(|when| when.end(&zone));
+    let listed = webhooks::minutes(&request.ctx.db, scope, id, (from, to), query.page()).await?;
+    Ok(Reply::page(listed.ok_or_else(Problem::not_found)?, Minute::to_json))
 }
 
 /// Whether the target may be one, and the headers may be sent. A name that DNS doesn't know yet may: registering

@@ -9,6 +9,7 @@ use crate::events::EventType;
 use crate::kernel::phone::NumberType;
 use crate::trackers::{CAMPAIGN_SOURCES, TrackerType};
 use crate::webhooks::DeliveryState;
+use crate::webhooks::replays::{ReplayState, STATES};
 
 /// All objects by name.
 pub fn objects() -> Map<String, Json> {
@@ -32,6 +33,8 @@ pub fn objects() -> Map<String, Json> {
         ("DeliveryWithAttempts", delivery(&[("attempt_log", list(reference("Attempt"), "Oldest first."))])),
         ("Attempt", attempt()),
         ("Alert", alert()),
+        ("WebhookMinute", webhook_minute()),
+        ("Replay", replay()),
         ("Problem", problem()),
     ];
     all.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
@@ -283,6 +286,8 @@ fn webhook(more: &[(&str, Json)]) -> Json {
             "failing_since",
             nullable(time("Since when retries fail without a success in between; null: they don't.")),
         ),
+        ("expired", integer("Its deliveries, ever, that were held for too long or were too many.")),
+        ("expired_at", nullable(time("When one of them last expired."))),
         ("created_at", time("")),
     ];
     object("Where events are sent to.", &[&own, more].concat())
@@ -358,6 +363,48 @@ fn alert() -> Json {
             ("mail_attempts", integer("Tries so far.")),
             ("mail_due_at", nullable(time("When the next try is due."))),
             ("mail_failure", text("Why the last try didn't reach everybody, in words; \"\" if it did.")),
+        ],
+    )
+}
+
+fn webhook_minute() -> Json {
+    object(
+        "What the attempts that began in a minute came to.",
+        &[
+            ("minute", time("Its beginning.")),
+            ("succeeded", integer("")),
+            ("failed", integer("")),
+            ("duration_ms_mean", integer("Of all of them, rounded.")),
+            ("duration_ms_max", integer("")),
+        ],
+    )
+}
+
+fn replay() -> Json {
+    object(
+        "A range of deliveries that is sent again.",
+        &[
+            ("id", id("")),
+            ("webhook_id", id("")),
+            ("from", time("")),
+            ("to", time("Not included.")),
+            (
+                "states",
+                list(one_of(&STATES.map(DeliveryState::as_str), ""), "Of the deliveries that it takes."),
+            ),
+            (
+                "state",
+                one_of(
+                    &ReplayState::ALL.map(ReplayState::as_str),
+                    "`waiting`: until the webhook is active. `done`: nothing of it is pending any more.",
+                ),
+            ),
+            ("progress", number("How much of the range in time has been queued: 0 to 1.")),
+            ("queued", integer("Deliveries that were made pending again so far.")),
+            ("pending", integer("Those of them that are still to be delivered.")),
+            ("created_by", text("The name of the token that asked for it.")),
+            ("created_at", time("")),
+            ("finished_at", nullable(time("When it was done or cancelled."))),
         ],
     )
 }

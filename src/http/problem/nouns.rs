@@ -6,6 +6,7 @@ use crate::carriers::accounts;
 use crate::carriers::client::CarrierError;
 use crate::carriers::provision;
 use crate::db;
+use crate::webhooks::replays;
 use crate::{messages, trackers};
 
 /// What is told of a destination that calls can't go to, wherever it is found out.
@@ -43,6 +44,17 @@ impl From<messages::outgoing::Error> for Problem {
         match error {
             Error::NoSuchTracker => Problem::field("tracker_id", "is not a tracker of this company"),
             Error::NoNumber | Error::OptedOut => Problem::new(Kind::Unprocessable, error.to_string()),
+            Error::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<replays::Error> for Problem {
+    fn from(error: replays::Error) -> Problem {
+        use replays::Error;
+        match error {
+            Error::NotFound => Problem::not_found(),
+            Error::Running(_) | Error::Done => Problem::new(Kind::Conflict, error.to_string()),
             Error::Db(error) => error.into(),
         }
     }

@@ -8,6 +8,7 @@ pub mod client;
 pub mod cluster;
 pub mod contract;
 pub mod database;
+pub mod deliveries;
 pub mod disk;
 pub mod flow;
 pub mod line;
