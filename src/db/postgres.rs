@@ -362,12 +362,15 @@ fn parameters(statement: &Sql) -> Vec<&(dyn ToSql + Sync)> {
     statement.values.iter().map(|v| v as &(dyn ToSql + Sync)).collect()
 }
 
+fn array_parameter(array: &Array) -> &(dyn ToSql + Sync) {
+    match array {
+        Array::Int(values) => values,
+        Array::Text(values) => values,
+    }
+}
+
 fn array_parameters(arrays: &[Array]) -> Vec<&(dyn ToSql + Sync)> {
-    let parameter = |array| match array {
-        &Array::Int(ref values) => values as &(dyn ToSql + Sync),
-        &Array::Text(ref values) => values as &(dyn ToSql + Sync),
-    };
-    arrays.iter().map(parameter).collect()
+    arrays.iter().map(array_parameter).collect()
 }
 
 /// `?` as `$1`, `$2` …; those in quotes stay.
