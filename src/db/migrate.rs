@@ -94,6 +94,9 @@ pub(super) fn sqlite(conn: &mut rusqlite::Connection) -> Result<()> {
 pub(super) fn postgres(client: &mut ::postgres::Client) -> Result<()> {
     let failed = |e: ::postgres::Error| postgres::fault(&e).error;
     let mut transaction = client.transaction().map_err(failed)?;
+    // Copying a large table takes its time, and so does waiting for another process that does it.
+    let patient = "set local lock_timeout = 0; set local statement_timeout = 0";
+    transaction.batch_execute(patient).map_err(failed)?;
     // Nodes that start together migrate one after the other.
     transaction.batch_execute("select pg_advisory_xact_lock(1)").map_err(failed)?;
     transaction.batch_execute(VERSION_TABLE).map_err(failed)?;

@@ -31,10 +31,10 @@ const RUNS_MAX: u32 = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The server ends a statement that runs longer: nothing here should, and a hung one would hold a worker.
 const STATEMENT_TIMEOUT_MS: u32 = 60_000;
-/// The server ends a transaction whose process says nothing for so long. Ours never pause in one, unless the process is
-/// stopped (a frozen machine), and then its locks would hold up all others; each of its sessions in turn may get such
-/// a lock, so this times [`WORKERS`] is how long that can last.
-const IDLE_TIMEOUT_MS: u32 = 1_500;
+/// The server ends a transaction whose process says nothing for so long, and a statement that waits for a lock for so
+/// long. Ours do neither, unless a process is stopped in a transaction (a frozen machine): its locks would hold up all
+/// others, and its sessions that wait for them would get them one after the other. So it lasts this long twice at most.
+const STANDSTILL_MS: u32 = 4_000;
 /// Every statement here walks along an index and looks the rest up by primary keys, as it does on SQLite, which knows no
 /// other way. The planner doesn't count on most days of a table being skipped then: it would rather read a month of
 /// events to hash them for a hundred deliveries (measured with 35 days of 20,000: 520 ms instead of 4), start workers
@@ -78,8 +78,8 @@ impl Pool {
             url.parse().map_err(|_| Error::Unavailable("database_url is malformed".to_owned()))?;
         config.connect_timeout(CONNECT_TIMEOUT);
         config.options(&format!(
-            "-c statement_timeout={STATEMENT_TIMEOUT_MS} -c idle_in_transaction_session_timeout={IDLE_TIMEOUT_MS} \
-             {PLANNER}"
+            "-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={STANDSTILL_MS} \
+             -c idle_in_transaction_session_timeout={STANDSTILL_MS} {PLANNER}"
         ));
         config.application_name("calltracker");
         let (config, migrated) = on_thread(move || {
