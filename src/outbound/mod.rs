@@ -52,8 +52,9 @@ pub use target::{TARGET_BYTES_MAX, TargetError};
 
 /// How long an unused connection is kept. Common servers close theirs after 60 to 120 s.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(90);
-/// Unused connections kept per host: a delivery engine's first cap in flight. Each costs about 16 kB.
-const IDLE_PER_HOST_MAX: usize = 8;
+/// Unused connections kept per host: as many as a delivery engine has in flight to one webhook at most, since those
+/// beyond it are closed with each lull between two batches and dialled again. Each costs about 16 kB and a descriptor.
+const IDLE_PER_HOST_MAX: usize = 64;
 /// TLS sessions remembered for resumption, over all hosts. A full handshake costs ten times a delivery.
 const TLS_SESSIONS_MAX: usize = 2048;
 /// Longest head of an answer, status line and all headers, in bytes. Browsers and proxies stop at 16 to 256 KiB. hyper
