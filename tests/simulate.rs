@@ -27,9 +27,11 @@ use futures_util::FutureExt as _;
 use crate::world::World;
 
 /// Seeds of each test unless SIMULATE_SEEDS says otherwise.
-const SEEDS: u64 = 40;
-/// Steps of a run before everybody is well again.
-const STEPS: usize = 500;
+const SEEDS: u64 = 30;
+/// Steps of a run in which anything may happen.
+const STEPS: usize = 400;
+/// Steps after them in which only events and deliveries happen.
+const CALM_STEPS: usize = 200;
 
 // Four tests, so that they share the cores.
 
@@ -88,6 +90,9 @@ async fn simulate(seed: u64) -> usize {
     let mut world = World::new(seed).await;
     for _ in 0..STEPS {
         world.step().await;
+    }
+    for _ in 0..CALM_STEPS {
+        world.calm_step().await;
     }
     world.settle().await;
     world.check_all().await;

@@ -14,7 +14,7 @@ use calltracker::db::Error;
 use calltracker::kernel::id::WebhookId;
 use calltracker::kernel::secret::SecretKey;
 use calltracker::kernel::seed::Seed;
-use calltracker::webhooks::{self, Settings, Subscription};
+use calltracker::webhooks::{self, Settings};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -94,14 +94,7 @@ pub async fn webhooks(ctx: &Ctx, scope: Scope, targets: Vec<String>) -> anyhow::
 }
 
 fn settings(target: &str) -> Settings {
-    Settings {
-        target: target.to_owned(),
-        events: Subscription::All,
-        description: String::new(),
-        headers: Vec::new(),
-        accept_any_2xx: false,
-        rate_per_s: None,
-    }
+    Settings::all_to(target)
 }
 
 /// A client of the whole account, and what the paths of the company begin with.

@@ -236,10 +236,13 @@ impl Lane {
             self.look_again();
             return current;
         }
-        if self.reading.is_some() && self.arrived.len() < ARRIVED_MAX {
+        if self.reading.is_none() {
+            self.take_in_fresh(fresh, has_room);
+        } else if self.arrived.len() < ARRIVED_MAX {
             self.arrived.push(fresh);
         } else {
-            self.take_in_fresh(fresh, has_room);
+            // What is being read may be older than this one.
+            self.again = true;
         }
         true
     }

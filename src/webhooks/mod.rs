@@ -150,6 +150,20 @@ pub struct Settings {
     pub rate_per_s: Option<f64>,
 }
 
+impl Settings {
+    /// Everything, to `target`, without a wish.
+    pub fn all_to(target: &str) -> Settings {
+        Settings {
+            target: target.to_owned(),
+            events: Subscription::All,
+            description: String::new(),
+            headers: Vec::new(),
+            accept_any_2xx: false,
+            rate_per_s: None,
+        }
+    }
+}
+
 /// A webhook as stored.
 #[derive(Clone, Debug)]
 pub struct Webhook {
@@ -503,14 +517,7 @@ impl Webhook {
         Webhook {
             id,
             company_id: CompanyId(1),
-            settings: Settings {
-                target: "https://receiver.example/hook".to_owned(),
-                events: Subscription::All,
-                description: String::new(),
-                headers: Vec::new(),
-                accept_any_2xx: false,
-                rate_per_s: None,
-            },
+            settings: Settings::all_to("https://receiver.example/hook"),
             status: Status::Active,
             status_reason: String::new(),
             status_at: Micros(0),

@@ -545,6 +545,24 @@ mod tests {
     }
 
     #[test]
+    fn none_is_overlooked_that_comes_while_the_rows_are_read() {
+        for count in [1, 10, 1_000] {
+            let mut scheduler = lanes(1, CAP_FIRST, None);
+            scheduler.look(WebhookId(1), T0);
+            let question = scheduler.questions(T0).remove(0);
+            (1..=count).for_each(|event| offer(&mut scheduler, 1, event, 10));
+            // What was read is older than all of them.
+            assert!(scheduler.answered(Reply { stale: false, ..Reply::unreadable(&question) }, T0));
+            let started = start_all(&mut scheduler, T0).len();
+            let all = usize::try_from(count).unwrap() == started;
+            assert!(
+                all || !scheduler.questions(T0).is_empty(),
+                "{count}: {started} started, and nothing is read"
+            );
+        }
+    }
+
+    #[test]
     fn one_that_comes_late_and_is_older_is_never_taken_on_trust() {
         let mut scheduler = lanes(1, CAP_FIRST, None);
         offer(&mut scheduler, 1, 10, 10);

@@ -8,7 +8,7 @@ use calltracker::alerts::{self, Kind, NewAlert};
 use calltracker::companies;
 use calltracker::config::Mail;
 use calltracker::kernel::id::{AlertId, UserId, WebhookId};
-use calltracker::webhooks::{self, Settings, Subscription};
+use calltracker::webhooks::{self, Settings};
 use serde_json::{Value as Json, json};
 
 use crate::support::browser::add_user;
@@ -35,14 +35,7 @@ impl Scene {
 
     async fn of(app: Arc<TestApp>, name: &str) -> Scene {
         let company = app.company(name).await;
-        let settings = Settings {
-            target: "https://crm.example/secret-path".to_owned(),
-            events: Subscription::All,
-            description: String::new(),
-            headers: Vec::new(),
-            accept_any_2xx: false,
-            rate_per_s: None,
-        };
+        let settings = Settings::all_to("https://crm.example/secret-path");
         let (scope, key) = (company.scope, app.ctx.key.clone());
         let webhook = app.write(move |tx| webhooks::create(tx, scope, &key, &settings)).await.0.id;
         Scene { app, company, webhook }

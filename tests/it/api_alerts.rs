@@ -20,14 +20,7 @@ async fn raise(app: &TestApp, scope: Scope, webhook: WebhookId, kind: Kind) -> A
 
 /// A webhook that nobody verifies.
 async fn webhook(app: &TestApp, company: &TestCompany) -> WebhookId {
-    let settings = calltracker::webhooks::Settings {
-        target: "https://crm.example/hook".to_owned(),
-        events: calltracker::webhooks::Subscription::All,
-        description: String::new(),
-        headers: Vec::new(),
-        accept_any_2xx: false,
-        rate_per_s: None,
-    };
+    let settings = calltracker::webhooks::Settings::all_to("https://crm.example/hook");
     let (scope, key) = (company.scope, app.ctx.key.clone());
     app.write(move |tx| calltracker::webhooks::create(tx, scope, &key, &settings)).await.0.id
 }

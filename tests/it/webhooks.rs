@@ -16,14 +16,7 @@ use crate::support::{TestApp, TestCompany, verifier};
 const GAPS_S: [u64; 5] = [55, 330, 1_980, 11_880, 71_280];
 
 fn settings(target: &str) -> Settings {
-    Settings {
-        target: target.to_owned(),
-        events: Subscription::All,
-        description: String::new(),
-        headers: Vec::new(),
-        accept_any_2xx: false,
-        rate_per_s: None,
-    }
+    Settings::all_to(target)
 }
 
 /// A webhook that isn't verified yet, and its secret.

@@ -3,21 +3,14 @@
 use calltracker::db::sql;
 use calltracker::events::{self, EventType};
 use calltracker::kernel::id::WebhookId;
-use calltracker::webhooks::{self, Settings, Subscription};
+use calltracker::webhooks::{self, Settings};
 
 use super::receiver::Receiver;
 use super::{TestApp, TestCompany, usage};
 
 /// What a webhook is made of when a test doesn't care.
 pub fn settings(target: &str) -> Settings {
-    Settings {
-        target: target.to_owned(),
-        events: Subscription::All,
-        description: String::new(),
-        headers: Vec::new(),
-        accept_any_2xx: false,
-        rate_per_s: None,
-    }
+    Settings::all_to(target)
 }
 
 /// A webhook that nobody verified.
