@@ -44,8 +44,6 @@ ids! {
     UsageId;
     EventId;
     WebhookId;
-    /// A delivery's row; receivers see [`delivery_id`].
-    DeliveryId;
     /// A range of deliveries that is sent again.
     ReplayId;
     TokenId;
