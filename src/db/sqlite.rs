@@ -119,7 +119,7 @@ fn connect(path: &Path, mode: Mode) -> Result<Connection> {
     let conn = Connection::open_with_flags(path, flags).map_err(opening)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     // The "query planner stability guarantee": without it SQLite parses and plans a statement anew whenever a 0 or 1
-    // is bound where it compares, and for each pattern of a `like ?`. An append to company 1 paid more for that than
+    // is bound where it compares, and for each pattern of a `like ?`. An append to company 1 paid as much for that as
     // for its rows.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(opening)?;
     // FULL: with NORMAL a power loss takes commits that were already answered.
@@ -210,8 +210,7 @@ fn run_in_savepoint(conn: &Connection, work: &mut dyn Work, env: &Env, left: &mu
     step("release closure")
 }
 
-/// Begins and ends transactions and savepoints. Prepared once: parsing would cost each small write more than its
-/// savepoint does.
+/// Begins and ends transactions and savepoints, which are too many to parse each time.
 fn control(conn: &Connection, statement: &str) -> Result<()> {
     let mut prepared = conn.prepare_cached(statement).map_err(|e| fault(e).error)?;
     prepared.raw_execute().map(drop).map_err(|e| fault(e).error)
