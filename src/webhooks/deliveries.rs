@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::{Webhook, lock};
 use crate::companies::Scope;
-use crate::db::{self, Columns, Db, FromRow, Kind, LockSpace, Note, Row, Sql, Tx, sql};
+use crate::db::{self, Db, FromRow, LockSpace, Note, Row, Sql, Tx, sql};
 use crate::events::{self, EventType};
 use crate::kernel::clock::Micros;
 use crate::kernel::id::{self, CompanyId, EventId, WebhookId};
@@ -422,11 +422,6 @@ impl FromRow for Pending {
     }
 }
 
-const KEYS: Columns = Columns {
-    table: "deliveries",
-    columns: &[("webhook_id", Kind::Int), ("event_id", Kind::Int), ("attempts", Kind::Int)],
-};
-
 /// Ends pending deliveries without an attempt: those that `which`, a condition with its values, names. Gives
 /// how many it were, `limit` at most.
 ///
@@ -436,7 +431,7 @@ pub(super) fn end_pending(tx: &mut Tx<'_>, which: Sql, limit: i64, state: Delive
     let pending: Vec<Pending> = tx.all(which.and(" limit ?").bind(limit))?;
     let key = |p: &Pending| vec![p.webhook.into(), p.event.into(), p.attempts.into()];
     // One that was attempted or finished since it was read is left alone.
-    let found = tx.delete_rows(&KEYS, pending.iter().map(key).collect())?;
+    let found = tx.delete_rows(&super::record::PENDING, pending.iter().map(key).collect())?;
     let now = tx.now();
     let ended: Vec<_> = pending.iter().zip(found).filter(|(_, found)| *found).map(|(p, _)| p).collect();
     let rows = ended.iter().map(|p| {

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -512,13 +513,15 @@ fn word(outcome: &Outcome) -> &'static str {
 /// Writes a batch until the database has it: without it nothing could be decided anyway.
 async fn write(ctx: Ctx, node: Option<NodeId>, batch: Vec<Ended>) -> Vec<Written> {
     let keys: Vec<_> = batch.iter().map(|ended| (ended.webhook, ended.event, ended.activation)).collect();
+    let batch = Arc::new(batch);
     let verdicts = match write_together(&ctx, node, batch.clone()).await {
         Ok(verdicts) => verdicts,
         Err(error) => {
             tracing::error!(error = %error, "a batch of results is refused; each is written alone");
             let mut verdicts = Vec::new();
-            for ended in batch {
-                verdicts.extend(write_together(&ctx, node, vec![ended]).await.unwrap_or_else(|error| {
+            for ended in batch.iter() {
+                let alone = Arc::new(vec![ended.clone()]);
+                verdicts.extend(write_together(&ctx, node, alone).await.unwrap_or_else(|error| {
                     tracing::error!(error = %error, "a result can't be written");
                     vec![Verdict::Stuck]
                 }));
@@ -532,8 +535,7 @@ async fn write(ctx: Ctx, node: Option<NodeId>, batch: Vec<Ended>) -> Vec<Written
 
 /// # Errors
 /// The database refuses it for good.
-async fn write_together(ctx: &Ctx, node: Option<NodeId>, batch: Vec<Ended>) -> db::Result<Vec<Verdict>> {
-    let batch = std::sync::Arc::new(batch);
+async fn write_together(ctx: &Ctx, node: Option<NodeId>, batch: Arc<Vec<Ended>>) -> db::Result<Vec<Verdict>> {
     loop {
         let (batch, gaps) = (batch.clone(), ctx.config.webhooks.retry_schedule.clone());
         let write = ctx.db.write("webhooks.record", move |tx| record::batch(tx, &gaps, node, &batch));

@@ -64,7 +64,8 @@ pub fn batch(
     Ok(verdicts)
 }
 
-const PENDING: Columns = Columns {
+/// What names a pending delivery as it was seen: one that was attempted since isn't meant.
+pub(super) const PENDING: Columns = Columns {
     table: "deliveries",
     columns: &[("webhook_id", Kind::Int), ("event_id", Kind::Int), ("attempts", Kind::Int)],
 };
