@@ -73,8 +73,11 @@ pub fn find(host: &str, path: &str) -> Option<&'static Referrer> {
     cuts.find_map(|cut| {
         let whole = cut == 0;
         let named = pick(&list.hosts, &host[cut..], path, whole);
-        named.or_else(|| pick(&list.stems, stem.filter(|stem| cut < stem.len())?.get(cut..)?, path, whole))
+        let stem = stem.and_then(|stem| stem.get(cut..)).filter(|stem| !stem.is_empty());
+        let abroad = stem.and_then(|stem| pick(&list.stems, stem, path, whole));
+        named.filter(|named| named.own || abroad.is_none_or(|abroad| !abroad.own)).or(abroad)
     })
+    .map(|place| place.referrer)
 }
 
 /// Who a `utm_source` names: `google`, `fb`, `chatgpt.com`. In lower case.
@@ -110,9 +113,9 @@ fn country_stem(host: &str) -> Option<&str> {
     }
 }
 
-fn pick(places: &Places, host: &str, path: &str, whole: bool) -> Option<&'static Referrer> {
+fn pick<'l>(places: &'l Places, host: &str, path: &str, whole: bool) -> Option<&'l Place> {
     let fits = |place: &&Place| (whole || place.under) && is_below(path, place.path);
-    places.get(host)?.iter().find(fits).map(|place| place.referrer)
+    places.get(host)?.iter().find(fits)
 }
 
 /// Whether a path is that one or goes on from it.
@@ -128,6 +131,8 @@ struct Place {
     path: &'static str,
     /// Hosts under this one count too.
     under: bool,
+    /// From our own list.
+    own: bool,
     referrer: &'static Referrer,
 }
 
@@ -149,10 +154,10 @@ static LIST: LazyLock<List> = LazyLock::new(|| {
     let mut list = List::default();
     for row in own {
         add_names(&mut list.names, row);
-        add_places(&mut list, row);
+        add_places(&mut list, row, true);
     }
     for row in taken {
-        add_places(&mut list, row);
+        add_places(&mut list, row, false);
     }
     // The part of a host comes before the whole of it; of two alike, the first stays first: ours.
     for places in list.hosts.values_mut().chain(list.stems.values_mut()) {
@@ -187,12 +192,12 @@ fn add_names(names: &mut HashMap<&'static str, &'static Referrer>, row: &'static
     }
 }
 
-fn add_places(list: &mut List, row: &'static Row) {
+fn add_places(list: &mut List, row: &'static Row, own: bool) {
     let searches = row.referrer.kind == Kind::Search;
     for host in row.hosts.split(' ').filter(|host| host.contains('.')) {
         let (host, path) = host.split_at(host.find('/').unwrap_or(host.len()));
         let (host, starred) = host.strip_prefix("*.").map_or((host, false), |rest| (rest, true));
-        let place = Place { path, under: starred || !searches, referrer: &row.referrer };
+        let place = Place { path, under: starred || !searches, own, referrer: &row.referrer };
         let (places, host) = match host.strip_suffix(".*") {
             Some(stem) => (&mut list.stems, stem),
             None => (&mut list.hosts, host.strip_prefix("www.").unwrap_or(host)),
