@@ -104,10 +104,10 @@ impl Address<'_> {
 /// Takes an address apart. None if it has no scheme with `//` and no host that could be one.
 pub(super) fn split(text: &str) -> Option<Address<'_>> {
     let text = text[..text.floor_char_boundary(READ_BYTES_MAX)].trim_matches(|c: char| c <= ' ');
-    let (scheme, rest) = text.split_once(':')?;
-    let rest = rest.strip_prefix("//")?;
     let named = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'+' | b'.');
-    if !scheme.bytes().all(named) || !scheme.starts_with(|c: char| c.is_ascii_alphabetic()) {
+    let (scheme, rest) = text.split_at(text.bytes().position(|b| !named(b))?);
+    let rest = rest.strip_prefix("://")?;
+    if !scheme.starts_with(|c: char| c.is_ascii_alphabetic()) {
         return None;
     }
     let (authority, rest) = rest.split_at(rest.bytes().position(ends_authority).unwrap_or(rest.len()));

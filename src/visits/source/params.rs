@@ -97,7 +97,9 @@ impl Found {
 fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
     query.split('&').filter_map(|pair| {
         let pair = pair.strip_prefix("amp;").unwrap_or(pair);
-        pair.split_once('=')
+        // Quicker on text this short than `split_once`, which prepares for long ones.
+        let at = pair.bytes().position(|b| b == b'=')?;
+        Some((&pair[..at], &pair[at + 1..]))
     })
 }
 
@@ -126,9 +128,16 @@ fn decode(value: &str) -> String {
     if value.len() <= TEXT_CHARS_MAX && value.bytes().all(is_plain) {
         return value.to_owned();
     }
-    let spaced: Vec<u8> = value.bytes().map(|b| if b == b'+' { b' ' } else { b }).collect();
-    let decoded: Cow<'_, [u8]> = percent_decode(&spaced).into();
-    tidy(&String::from_utf8_lossy(&decoded))
+    let spaced = match value.bytes().any(|b| b == b'+') {
+        true => Cow::Owned(value.replace('+', " ")),
+        false => Cow::Borrowed(value),
+    };
+    let mut decoded = Vec::with_capacity(spaced.len());
+    decoded.extend(percent_decode(spaced.as_bytes()));
+    tidy(
+        String::from_utf8(decoded)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+    )
 }
 
 /// Stands for itself, wherever in a value.
@@ -137,12 +146,13 @@ fn is_plain(b: u8) -> bool {
 }
 
 /// Text without control characters and outer space, cut to [`TEXT_CHARS_MAX`].
-fn tidy(text: &str) -> String {
-    let text = text.trim_matches(|c: char| c.is_whitespace() || is_unwanted(c));
-    if text.len() <= TEXT_CHARS_MAX && !text.contains(is_unwanted) {
-        return text.to_owned();
+fn tidy(text: String) -> String {
+    let trimmed = text.trim_matches(|c: char| c.is_whitespace() || is_unwanted(c));
+    let clean = trimmed.len() <= TEXT_CHARS_MAX && !trimmed.contains(is_unwanted);
+    if clean && trimmed.len() == text.len() {
+        return text;
     }
-    let mut kept: String = text.chars().filter(|c| !is_unwanted(*c)).take(TEXT_CHARS_MAX).collect();
+    let mut kept: String = trimmed.chars().filter(|c| !is_unwanted(*c)).take(TEXT_CHARS_MAX).collect();
     kept.truncate(kept.trim_end().len());
     kept
 }
