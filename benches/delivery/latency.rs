@@ -94,5 +94,6 @@ fn settings() -> anyhow::Result<Settings> {
         campaign_landing_page: String::new(),
         campaign_referral: String::new(),
         campaign_campaign_parameters: String::new(),
+        pool: calltracker::trackers::pool::Terms::default(),
     })
 }

@@ -26,6 +26,8 @@ pub enum LockSpace {
     Shards = 6,
     /// Old events: none is removed while a delivery of it becomes pending.
     Retention = 7,
+    /// A pool's numbers: they are given out one after the other.
+    Pool = 8,
 }
 
 pub(super) enum Conn<'a> {

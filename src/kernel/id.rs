@@ -49,6 +49,12 @@ ids! {
     TokenId;
     UserId;
     AlertId;
+    /// A browser of a web site's visitor.
+    VisitorId;
+    /// A visit of a web site.
+    SessionId;
+    /// That a visitor had a pool's number for a time.
+    LeaseId;
     /// A caller's number that a company wants rejected.
     BlockedCallerId;
 }

@@ -73,6 +73,30 @@ impl PhoneNumber {
         }
     }
 
+    /// A number as people of this country (ISO 3166-1 alpha-2) write it, with or without the country's code.
+    pub fn local(text: &str, country: &str) -> Option<PhoneNumber> {
+        let text = text.trim();
+        if text.len() > 32 {
+            return None;
+        }
+        let parsed = phonenumber::parse(country.parse().ok(), text).ok()?;
+        if !phonenumber::is_valid(&parsed) || parsed.extension().is_some() {
+            return None;
+        }
+        PhoneNumber::from_e164(&parsed.format().mode(phonenumber::Mode::E164).to_string())
+    }
+
+    /// The country's calling code, and what people of the country dial before their own numbers ("0" in most
+    /// of Europe, "" in North America, where the 1 is both).
+    pub fn prefixes(&self) -> (String, String) {
+        let Ok(parsed) = phonenumber::parse(None, &self.0) else { return (String::new(), String::new()) };
+        let code = parsed.code().value().to_string();
+        let metadata = phonenumber::metadata::DATABASE.by_code(&parsed.code().value());
+        let trunk = metadata.and_then(|all| all.first().and_then(|m| m.national_prefix().map(str::to_owned)));
+        let trunk = trunk.filter(|trunk| *trunk != code).unwrap_or_default();
+        (code, trunk)
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

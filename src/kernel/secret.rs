@@ -16,6 +16,8 @@ pub enum Purpose {
     WebhookSecret,
     IdempotentAnswer,
     RecordingLink,
+    VisitToken,
+    DebugLink,
 }
 
 impl Purpose {
@@ -25,6 +27,8 @@ impl Purpose {
             Purpose::WebhookSecret => b"webhook secret",
             Purpose::IdempotentAnswer => b"idempotent answer",
             Purpose::RecordingLink => b"recording link",
+            Purpose::VisitToken => b"visit token",
+            Purpose::DebugLink => b"debug link",
         }
     }
 }

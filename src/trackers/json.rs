@@ -2,9 +2,16 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{TrackerView, TrackingNumber};
+use super::{TrackerType, TrackerView, TrackingNumber};
+use crate::kernel::phone::PhoneNumber;
 
 impl TrackerView {
+    /// How many numbers a pool has; None for other trackers.
+    pub fn pool_size(&self) -> Option<usize> {
+        let is_pool = self.tracker.settings.tracker_type == TrackerType::NumberPool;
+        is_pool.then(|| self.numbers.iter().filter(|n| n.status).count())
+    }
+
     /// The contract's keys, then our additions (from `voicemail_enabled` on).
     pub fn to_json(&self) -> Json {
         let (tracker, s) = (&self.tracker, &self.tracker.settings);
@@ -18,7 +25,7 @@ impl TrackerView {
             "number_type": s.number_type.as_str(),
             // Numbers that were given back stay, with status false.
             "phone_numbers": self.numbers.iter().map(number).collect::<Vec<_>>(),
-            "number_pool_size": null,
+            "number_pool_size": self.pool_size(),
             "destination": s.destination,
             "status": s.status,
             "recording_enabled": s.recording_enabled,
@@ -36,6 +43,11 @@ impl TrackerView {
             "voicemail_greeting": s.voicemail_greeting,
             "transcription_enabled": s.transcription_enabled,
             "ring_timeout_s": s.ring_timeout_s,
+            "pool_hold_minutes": s.pool.hold_minutes,
+            "pool_grace_minutes": s.pool.grace_minutes,
+            "pool_cooldown_minutes": s.pool.cooldown_minutes,
+            "pool_exhausted": s.pool.exhausted.as_str(),
+            "pool_fallback_number": s.pool.fallback_number.as_ref().map_or("", PhoneNumber::as_str),
             "created_at": tracker.created_at.rfc3339(),
         })
     }

@@ -9,8 +9,10 @@
 
 pub mod blocked;
 mod json;
+pub mod pool;
 pub mod release;
 pub mod route;
+pub mod swap;
 
 use crate::companies::Scope;
 use crate::db::{self, Db, FromRow, LockSpace, Row, Tx, Wake, sql};
@@ -80,6 +82,7 @@ pub struct Settings {
     pub campaign_landing_page: String,
     pub campaign_referral: String,
     pub campaign_campaign_parameters: String,
+    pub pool: pool::Terms,
 }
 
 /// A tracker as stored, without its numbers.
@@ -134,7 +137,8 @@ const COLUMNS: &str =
     t.recording_enabled, t.recording_message, t.whisper_enabled, t.whisper_message, t.voicemail_enabled,
     t.voicemail_greeting, t.transcription_enabled, t.ring_timeout_s, t.swap_target, t.campaign_source,
     t.campaign_search_from, t.campaign_search_for, t.campaign_landing_page, t.campaign_referral,
-    t.campaign_campaign_parameters, t.created_at, t.deleted_at
+    t.campaign_campaign_parameters, t.pool_hold_minutes, t.pool_grace_minutes, t.pool_cooldown_minutes,
+    t.pool_exhausted, t.pool_fallback_number, t.created_at, t.deleted_at
     from trackers t join companies c on c.id = t.company_id";
 
 impl FromRow for Tracker {
@@ -162,6 +166,7 @@ impl FromRow for Tracker {
             campaign_landing_page: row.get()?,
             campaign_referral: row.get()?,
             campaign_campaign_parameters: row.get()?,
+            pool: pool::Terms::from_row(row)?,
         };
         Ok(Tracker { id, company_id, company_name, settings, created_at: row.get()?, deleted_at: row.get()? })
     }
@@ -205,8 +210,9 @@ pub fn create(
              recording_message, whisper_enabled, whisper_message, voicemail_enabled, voicemail_greeting,
              transcription_enabled, ring_timeout_s, swap_target, campaign_source, campaign_search_from,
              campaign_search_for, campaign_landing_page, campaign_referral, campaign_campaign_parameters,
+             pool_hold_minutes, pool_grace_minutes, pool_cooldown_minutes, pool_exhausted, pool_fallback_number,
              company_id, created_at)
-             values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) returning id"),
+             values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) returning id"),
         settings,
     )
     .bind(scope.company())
@@ -242,7 +248,9 @@ pub fn update(
                  recording_enabled = ?, recording_message = ?, whisper_enabled = ?, whisper_message = ?,
                  voicemail_enabled = ?, voicemail_greeting = ?, transcription_enabled = ?, ring_timeout_s = ?,
                  swap_target = ?, campaign_source = ?, campaign_search_from = ?, campaign_search_for = ?,
-                 campaign_landing_page = ?, campaign_referral = ?, campaign_campaign_parameters = ?
+                 campaign_landing_page = ?, campaign_referral = ?, campaign_campaign_parameters = ?,
+                 pool_hold_minutes = ?, pool_grace_minutes = ?, pool_cooldown_minutes = ?, pool_exhausted = ?,
+                 pool_fallback_number = ?
                  where company_id = ? and id = ?"),
             settings,
         )
@@ -444,4 +452,9 @@ fn bind_settings(statement: db::Sql, s: &Settings) -> db::Sql {
         .bind(&s.campaign_landing_page)
         .bind(&s.campaign_referral)
         .bind(&s.campaign_campaign_parameters)
+        .bind(i64::from(s.pool.hold_minutes))
+        .bind(i64::from(s.pool.grace_minutes))
+        .bind(i64::from(s.pool.cooldown_minutes))
+        .bind(s.pool.exhausted.as_str())
+        .bind(s.pool.fallback_number.as_ref().map_or("", PhoneNumber::as_str))
 }

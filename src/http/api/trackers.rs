@@ -17,7 +17,8 @@ use crate::flows::RING_TIMEOUT_S_DEFAULT;
 use crate::http::problem::{DESTINATION_IS_TRACKED, Kind as ProblemKind, Problem};
 use crate::kernel::id::{CarrierId, TrackerId};
 use crate::kernel::phone::{NumberType, PhoneNumber};
-use crate::trackers::{self, CAMPAIGN_SOURCES, Settings, TrackerType, TrackerView};
+use crate::trackers::pool::{Exhausted, MINUTES_MAX, Terms};
+use crate::trackers::{self, CAMPAIGN_SOURCES, Settings, TrackerType, TrackerView, swap};
 
 const TAG: &str = "Trackers";
 /// Buying a request's numbers and, if that fails, giving them back.
@@ -94,6 +95,11 @@ const NEW: &[Field] = &[
     CAMPAIGN_LANDING_PAGE.default("\"\""),
     CAMPAIGN_REFERRAL.default("\"\""),
     CAMPAIGN_CAMPAIGN_PARAMETERS.default("\"\""),
+    POOL_HOLD.default("30"),
+    POOL_GRACE.default("5"),
+    POOL_COOLDOWN.default("10"),
+    POOL_EXHAUSTED.default("\"reuse\""),
+    POOL_FALLBACK_NUMBER.default("\"\""),
 ];
 
 const MORE_NUMBERS: &[Field] = &[NUMBERS.required(), CARRIER_ID];
@@ -118,6 +124,11 @@ const CHANGE: &[Field] = &[
     CAMPAIGN_LANDING_PAGE,
     CAMPAIGN_REFERRAL,
     CAMPAIGN_CAMPAIGN_PARAMETERS,
+    POOL_HOLD,
+    POOL_GRACE,
+    POOL_COOLDOWN,
+    POOL_EXHAUSTED,
+    POOL_FALLBACK_NUMBER,
 ];
 
 const NAME: Field = Field::new("name", Kind::Text { min: 1, max: 200 }, "");
@@ -125,8 +136,9 @@ const DESTINATION_FIELD: Field =
     Field::new("destination", Kind::Rule(&DESTINATION), "Where calls go, in E.164.");
 const TRACKER_TYPE: Field = Field::new(
     "tracker_type",
-    Kind::Choice(|| vec![TrackerType::Offline.as_str(), TrackerType::Campaign.as_str()]),
-    "Number pools can't be made yet.",
+    Kind::Choice(|| TrackerType::ALL.map(TrackerType::as_str).to_vec()),
+    "`offline`: one number for a billboard or a flyer. `campaign`: one number for all visitors of the web site that \
+     match `campaign_source`. `number_pool`: a number for each visitor.",
 );
 const NUMBER_TYPE: Field = Field::new("number_type", Kind::Choice(number_types), "");
 const STATUS: Field =
@@ -146,19 +158,73 @@ const RING_TIMEOUT: Field =
     Field::new("ring_timeout_s", RING_TIMEOUT_S, "Seconds that the destination rings.");
 const SWAP_TARGET: Field = Field::new(
     "swap_target",
-    Kind::Text { min: 0, max: 100 },
-    "The number on the web site that is replaced.",
+    Kind::Text { min: 0, max: 400 },
+    "The number on the web site that is replaced, as people of the company's country write it, or several with \
+     commas between.",
 );
 const CAMPAIGN_SOURCE: Field = Field::new(
     "campaign_source",
     Kind::Choice(|| CAMPAIGN_SOURCES.to_vec()),
-    "Which visitors see the number.",
+    "Which visitors see a campaign's number; required for a campaign that replaces a number.",
 );
-const CAMPAIGN_SEARCH_FROM: Field = Field::new("campaign_search_from", PATTERN, "");
-const CAMPAIGN_SEARCH_FOR: Field = Field::new("campaign_search_for", PATTERN, "");
-const CAMPAIGN_LANDING_PAGE: Field = Field::new("campaign_landing_page", PATTERN, "");
-const CAMPAIGN_REFERRAL: Field = Field::new("campaign_referral", PATTERN, "");
-const CAMPAIGN_CAMPAIGN_PARAMETERS: Field = Field::new("campaign_campaign_parameters", PATTERN, "");
+const CAMPAIGN_SEARCH_FROM: Field = Field::new(
+    "campaign_search_from",
+    PATTERN,
+    "With `search`: names of search engines such as `google, bing`; `all` or empty for any.",
+);
+const CAMPAIGN_SEARCH_FOR: Field = Field::new(
+    "campaign_search_for",
+    PATTERN,
+    "With `search`: `paid`, `organic`, `all` (or empty), or words of which one must be in the keyword.",
+);
+const CAMPAIGN_LANDING_PAGE: Field = Field::new(
+    "campaign_landing_page",
+    PATTERN,
+    "With `landing_page`: parts of URLs of which one must be in that of the visit's first page; `*` stands for \
+     anything, and a pattern that has one must match the URL's host and path as a whole.",
+);
+const CAMPAIGN_REFERRAL: Field = Field::new(
+    "campaign_referral",
+    PATTERN,
+    "With `referral`: hosts of which one, or a host below it, must have led to the visit; `all` or empty for any.",
+);
+const CAMPAIGN_CAMPAIGN_PARAMETERS: Field = Field::new(
+    "campaign_campaign_parameters",
+    PATTERN,
+    "With `campaign_parameters`: what the first page's URL must say, such as `utm_source=newsletter&utm_medium=email`; \
+     a value of `*` is any.",
+);
+const POOL_MINUTES: Kind = Kind::Integer { min: 0, max: MINUTES_MAX };
+const POOL_HOLD: Field = Field::new(
+    "pool_hold_minutes",
+    Kind::Integer { min: 1, max: MINUTES_MAX },
+    "A number is its visitor's for so long after the last sign of life.",
+);
+const POOL_GRACE: Field = Field::new(
+    "pool_grace_minutes",
+    POOL_MINUTES,
+    "And so much longer, since people leave the browser to dial.",
+);
+const POOL_COOLDOWN: Field =
+    Field::new("pool_cooldown_minutes", POOL_MINUTES, "Then nobody gets the number for so long.");
+const POOL_EXHAUSTED: Field = Field::new(
+    "pool_exhausted",
+    Kind::Choice(|| Exhausted::ALL.map(Exhausted::as_str).to_vec()),
+    "What a visitor sees if no number is free: `reuse` takes the number whose visitor was seen least recently, \
+     `fallback_number` shows `pool_fallback_number`, `no_swap` leaves the page as it is.",
+);
+const POOL_FALLBACK_NUMBER: Field = Field::new(
+    "pool_fallback_number",
+    Kind::Rule(&NUMBER_OR_NONE),
+    "In E.164; it may be a number of another tracker.",
+);
+
+static NUMBER_OR_NONE: Rule = Rule {
+    max: 16,
+    format: "",
+    example: "+12705550101",
+    check: |text| if text.is_empty() { Ok(()) } else { (E164.check)(text) },
+};
 
 const _: () = assert!(RING_TIMEOUT_S_DEFAULT == 25, "the default of ring_timeout_s in the table");
 
@@ -245,7 +311,43 @@ fn new_settings(body: &Values) -> Settings {
         campaign_landing_page: body.need("campaign_landing_page"),
         campaign_referral: body.need("campaign_referral"),
         campaign_campaign_parameters: body.need("campaign_campaign_parameters"),
+        pool: Terms {
+            hold_minutes: body.need("pool_hold_minutes"),
+            grace_minutes: body.need("pool_grace_minutes"),
+            cooldown_minutes: body.need("pool_cooldown_minutes"),
+            exhausted: body.choice("pool_exhausted", Exhausted::parse).unwrap_or(Exhausted::Reuse),
+            fallback_number: fallback_number(body).flatten(),
+        },
     }
+}
+
+/// Some(None) takes the number away.
+fn fallback_number(body: &Values) -> Option<Option<PhoneNumber>> {
+    let text: String = body.get("pool_fallback_number")?;
+    Some(PhoneNumber::from_e164(&text))
+}
+
+/// What is wrong with the settings as a whole: they depend on each other, and on the company's country.
+fn check_settings(s: &Settings, country: &str) -> Result<(), Problem> {
+    let mut errors = Errors::default();
+    match swap::parse(&s.swap_target, country) {
+        Err(error) => errors.add("swap_target", error.to_string()),
+        Ok(targets) if targets.is_empty() && s.tracker_type == TrackerType::NumberPool => {
+            errors.add("swap_target", "is needed: the number on the web site that the pool replaces");
+        }
+        Ok(targets)
+            if !targets.is_empty()
+                && s.tracker_type == TrackerType::Campaign
+                && s.campaign_source.is_empty() =>
+        {
+            errors.add("campaign_source", "is needed: which visitors see the number");
+        }
+        Ok(_) => {}
+    }
+    if s.pool.exhausted == Exhausted::FallbackNumber && s.pool.fallback_number.is_none() {
+        errors.add("pool_fallback_number", "is needed with pool_exhausted fallback_number");
+    }
+    errors.into_result()
 }
 
 /// What the body says replaces what is there.
@@ -267,6 +369,13 @@ fn change(body: &Values, s: &mut Settings) {
     body.set("campaign_landing_page", &mut s.campaign_landing_page);
     body.set("campaign_referral", &mut s.campaign_referral);
     body.set("campaign_campaign_parameters", &mut s.campaign_campaign_parameters);
+    body.set("pool_hold_minutes", &mut s.pool.hold_minutes);
+    body.set("pool_grace_minutes", &mut s.pool.grace_minutes);
+    body.set("pool_cooldown_minutes", &mut s.pool.cooldown_minutes);
+    s.pool.exhausted = body.choice("pool_exhausted", Exhausted::parse).unwrap_or(s.pool.exhausted);
+    if let Some(number) = fallback_number(body) {
+        s.pool.fallback_number = number;
+    }
     s.tracker_type = body.choice("tracker_type", TrackerType::parse).unwrap_or(s.tracker_type);
     if let Some(destination) = destination(body) {
         s.destination = destination;
@@ -290,6 +399,7 @@ async fn list(request: Request) -> Result<Reply, Problem> {
 
 async fn create(request: Request) -> Result<Reply, Problem> {
     let (settings, numbers) = (new_settings(&request.body), numbers(&request.body));
+    check_settings(&settings, &request.company().country)?;
     let made = provision::create_tracker(&request.ctx, request.scope(), settings, numbers).await?;
     let path = format!("/companies/{}/trackers/{}", made.tracker.company_id, made.tracker.id);
     Ok(Reply::created(&path, &made.to_json()))
@@ -303,13 +413,14 @@ async fn get(request: Request) -> Result<Reply, Problem> {
 
 async fn update(mut request: Request) -> Result<Reply, Problem> {
     let (scope, id) = (request.scope(), request.id::<TrackerId>("tracker_id")?);
-    let body = std::mem::take(&mut request.body);
+    let (body, country) = (std::mem::take(&mut request.body), request.company().country.clone());
     request
         .write("trackers.update", move |tx| {
             tx.lock_text(LockSpace::Edit, &format!("tracker {id}"))?;
             let present = trackers::find(tx, scope, id)?.ok_or_else(Problem::not_found)?;
             let mut settings = present.tracker.settings;
             change(&body, &mut settings);
+            check_settings(&settings, &country)?;
             let changed = trackers::update(tx, scope, id, &settings)?.ok_or_else(Problem::not_found)?;
             Ok(Reply::ok(&changed.to_json()))
         })

@@ -7,6 +7,7 @@ use crate::alerts::{Kind, MailStatus};
 use crate::calls::state::Status;
 use crate::events::EventType;
 use crate::kernel::phone::NumberType;
+use crate::trackers::pool::Exhausted;
 use crate::trackers::{CAMPAIGN_SOURCES, TrackerType};
 use crate::webhooks::DeliveryState;
 use crate::webhooks::replays::{ReplayState, STATES};
@@ -220,6 +221,14 @@ fn tracker() -> Json {
             ("voicemail_greeting", text("")),
             ("transcription_enabled", boolean("")),
             ("ring_timeout_s", integer("")),
+            (
+                "pool_hold_minutes",
+                integer("A number is its visitor's for so long after the last sign of life."),
+            ),
+            ("pool_grace_minutes", integer("And so much longer.")),
+            ("pool_cooldown_minutes", integer("Then nobody gets the number for so long.")),
+            ("pool_exhausted", one_of(&Exhausted::ALL.map(Exhausted::as_str), "If no number is free.")),
+            ("pool_fallback_number", text("In E.164, or \"\".")),
             ("created_at", time("")),
         ],
     )

@@ -159,6 +159,7 @@ pub fn settings() -> Settings {
         campaign_landing_page: String::new(),
         campaign_referral: String::new(),
         campaign_campaign_parameters: String::new(),
+        pool: calltracker::trackers::pool::Terms::default(),
     }
 }
 
