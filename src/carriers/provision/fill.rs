@@ -48,10 +48,8 @@ async fn turn(ctx: &Ctx, order: Order) -> db::Result<()> {
         Err(Error::Db(error) | Error::Tracker(trackers::Error::Db(error))) => return Err(error),
         Err(error) => error,
     };
-    let word = match &error {
-        Error::Carrier(error) => error.as_str(),
-        _ => "not_possible",
-    };
+    // Only a word: the text may have a number in it.
+    let word = if let Error::Carrier(error) = &error { error.as_str() } else { "impossible" };
     tracing::warn!(order.id = %id, carrier.id = %order.carrier_id, error = word, "a number order was set back");
     let setback = Setback::of(&error);
     ctx.db.write("number_orders.set_back", move |tx| orders::set_back(tx, id, &setback)).await

@@ -178,7 +178,7 @@ impl Order {
 /// The pool that the numbers are for.
 #[derive(Clone, Debug)]
 pub enum Target {
-    New(Settings),
+    New(Box<Settings>),
     Present(TrackerId),
 }
 
@@ -441,11 +441,11 @@ pub(super) struct Setback {
 
 impl Setback {
     pub(super) fn of(error: &Error) -> Setback {
-        let asked = match error {
-            Error::Carrier(CarrierError::RateLimited { retry_after }) => *retry_after,
-            _ => None,
-        };
-        Setback { text: error.to_string(), passes: passes(error), asked }
+        let mut setback = Setback { text: error.to_string(), passes: passes(error), asked: None };
+        if let Error::Carrier(CarrierError::RateLimited { retry_after }) = error {
+            setback.asked = *retry_after;
+        }
+        setback
     }
 
     /// When the order goes on; None if it has failed for good. `failing_for` is the time since the last good news.
@@ -458,14 +458,13 @@ impl Setback {
     }
 }
 
+/// Whether it may be otherwise later. What was bought in spite of an answer that can't be read is taken over by the
+/// next try.
 fn passes(error: &Error) -> bool {
-    match error {
-        // What was bought in spite of an answer that can't be read is taken over by the next try.
-        Error::Carrier(CarrierError::Unexpected(_)) => true,
-        Error::Carrier(error) => error.is_temporary(),
-        Error::Tracker(trackers::Error::BeingReleased(_)) | Error::Outrun => true,
-        _ => false,
+    if let Error::Carrier(error) = error {
+        return error.is_temporary() || matches!(error, CarrierError::Unexpected(_));
     }
+    matches!(error, Error::Outrun | Error::Tracker(trackers::Error::BeingReleased(_)))
 }
 
 /// Has the order wait, or ends it.

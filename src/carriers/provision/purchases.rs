@@ -117,6 +117,8 @@ pub(super) fn bought(
     order: NumberOrderId,
     carrier_number_id: &str,
 ) -> db::Result<()> {
+    // Locked in one order only: the order, then its purchases.
+    orders::hold(tx, order)?;
     let statement = "update purchases set carrier_number_id = ? where id = ? and carrier_number_id is null";
     if tx.execute(sql(statement).bind(carrier_number_id).bind(id.0))? > 0 {
         orders::count_bought(tx, order)?;

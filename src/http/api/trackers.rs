@@ -462,7 +462,7 @@ async fn create(request: Request) -> Result<Reply, Problem> {
     let (settings, numbers) = (new_settings(&request.body), numbers(&request.body));
     check_settings(&settings, &request.company().country)?;
     if let Some(bulk) = numbers.bulk() {
-        return number_orders::begin(request, Target::New(settings), bulk).await;
+        return number_orders::begin(request, Target::New(Box::new(settings)), bulk).await;
     }
     let made = provision::create_tracker(&request.ctx, request.scope(), settings, numbers).await?;
     let path = format!("/companies/{}/trackers/{}", made.tracker.company_id, made.tracker.id);
