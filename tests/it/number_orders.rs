@@ -168,6 +168,30 @@ async fn a_pool_is_bought_bit_by_bit_and_told_of_once() {
 }
 
 #[tokio::test]
+async fn an_ordered_pool_is_as_one_that_was_made_at_once() {
+    let (scene, _carrier) = Scene::modelled(30).await;
+    let mut body = pool(2);
+    let more = json!({
+        "status": false, "recording_enabled": true, "recording_message": "Recorded.", "whisper_message": "“Pool”",
+        "voicemail_enabled": true, "ring_timeout_s": 7, "pool_hold_minutes": 3, "pool_grace_minutes": 2,
+        "pool_cooldown_minutes": 1, "pool_exhausted": "fallback_number", "pool_fallback_number": "+12705550101",
+    });
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let mut made = scene.post("/trackers", &body).await.expect(201).json;
+    body["number_pool_size"] = json!(11);
+    scene.post("/trackers", &body).await.expect(202);
+    while scene.fill().await > 0 {}
+    let mut ordered = scene.get("/trackers?limit=1").await.expect(200).json["data"][0].clone();
+    assert_eq!((&made["number_pool_size"], &ordered["number_pool_size"]), (&json!(2), &json!(11)));
+    for tracker in [&mut made, &mut ordered] {
+        for of_its_own in ["id", "phone_numbers", "number_pool_size"] {
+            tracker[of_its_own] = Json::Null;
+        }
+    }
+    assert_eq!(made, ordered);
+}
+
+#[tokio::test]
 async fn up_to_ten_are_there_at_once_and_more_by_themselves() {
     let simulator = Simulator::start();
     let app = TestApp::start().await;
