@@ -1,7 +1,11 @@
 //! The objects of the API in JSON Schema (2020-12): the same that webhooks carry as `data`. The
 //! integration tests hold every answer of the server against these, and refuse keys that aren't here.
 
+mod visits;
+
 use serde_json::{Map, Value as Json, json};
+
+use self::visits::attributed;
 
 use crate::alerts::{Kind, MailStatus};
 use crate::calls::state::Status;
@@ -24,6 +28,12 @@ pub fn objects() -> Map<String, Json> {
         ("BlockedCaller", blocked_caller()),
         ("Call", call()),
         ("Message", message()),
+        ("Touch", visits::touch()),
+        ("Session", visits::session(&[])),
+        ("SessionExplained", visits::session(&visits::explained())),
+        ("CallAttribution", visits::call_attribution()),
+        ("PoolPlan", visits::pool_plan()),
+        ("Script", visits::script()),
         ("Voicemail", voicemail()),
         ("Usage", usage()),
         ("Event", event_row()),
@@ -112,56 +122,65 @@ fn company() -> Json {
             ("country", text("ISO 3166-1 alpha-2.")),
             ("site_key", text("Public: names the company to the script on its web site.")),
             ("billing_day", integer("The day of the month on which a billing period starts.")),
+            (
+                "source_days",
+                integer("A visit without a source of its own is credited to one that is so old at most."),
+            ),
             ("created_at", time("")),
         ],
     )
 }
 
 fn call() -> Json {
+    let properties = [call_properties(), attributed()].concat();
     object(
         "A call to a tracking number. The source is that of the moment of the call: later changes of the tracker \
          don't rewrite it.",
-        &[
-            ("id", id("")),
-            ("company_id", id("")),
-            ("company_name", text("")),
-            ("tracker_id", id("")),
-            ("tracker_name", text("")),
-            ("tracking_number", text("The number that was called, in E.164.")),
-            ("timestamp", time("When the call came in.")),
-            (
-                "status",
-                one_of(&Status::ALL.map(Status::as_str), "`answered`: someone at the destination picked up."),
-            ),
-            ("call_duration", integer("Whole seconds.")),
-            ("recording", nullable_text("A URL that works without a token, while it lasts.")),
-            ("recording_duration", integer("Whole seconds.")),
-            ("caller_number", text("In E.164; \"\" if it was withheld.")),
-            ("caller_name", text("")),
-            ("caller_city", text("")),
-            ("caller_state", text("")),
-            ("caller_zip", text("")),
-            ("caller_country", text("ISO 3166-1 alpha-2, or \"\".")),
-            ("is_first_time", boolean("The first call ever from this number to this company.")),
-            ("source_channel", one_of(&SOURCE_CHANNELS, "")),
-            ("source_referrer", text("")),
-            ("source_keyword", text("")),
-            ("landing_page", text("")),
-            ("pages_visited", list(text(""), "")),
-            ("gclid", text("")),
-            ("visitor_ip", text("")),
-            ("direction", one_of(&["inbound"], "")),
-            ("number_type", number_type()),
-            ("forwarded_from", text("")),
-            ("attestation", text("How far the carrier vouches for the caller's number (STIR/SHAKEN).")),
-            ("ended_at", nullable(time(""))),
-            ("tags", list(text(""), "In alphabetical order.")),
-            ("note", text("")),
-            ("value", nullable(number("In the company's currency."))),
-            ("lead_status", text("A word of the company's own.")),
-            ("spam", boolean("")),
-        ],
+        &properties,
     )
+}
+
+fn call_properties() -> Vec<(&'static str, Json)> {
+    vec![
+        ("id", id("")),
+        ("company_id", id("")),
+        ("company_name", text("")),
+        ("tracker_id", id("")),
+        ("tracker_name", text("")),
+        ("tracking_number", text("The number that was called, in E.164.")),
+        ("timestamp", time("When the call came in.")),
+        (
+            "status",
+            one_of(&Status::ALL.map(Status::as_str), "`answered`: someone at the destination picked up."),
+        ),
+        ("call_duration", integer("Whole seconds.")),
+        ("recording", nullable_text("A URL that works without a token, while it lasts.")),
+        ("recording_duration", integer("Whole seconds.")),
+        ("caller_number", text("In E.164; \"\" if it was withheld.")),
+        ("caller_name", text("")),
+        ("caller_city", text("")),
+        ("caller_state", text("")),
+        ("caller_zip", text("")),
+        ("caller_country", text("ISO 3166-1 alpha-2, or \"\".")),
+        ("is_first_time", boolean("The first call ever from this number to this company.")),
+        ("source_channel", one_of(&SOURCE_CHANNELS, "")),
+        ("source_referrer", text("")),
+        ("source_keyword", text("")),
+        ("landing_page", text("")),
+        ("pages_visited", list(text(""), "")),
+        ("gclid", text("")),
+        ("visitor_ip", text("")),
+        ("direction", one_of(&["inbound"], "")),
+        ("number_type", number_type()),
+        ("forwarded_from", text("")),
+        ("attestation", text("How far the carrier vouches for the caller's number (STIR/SHAKEN).")),
+        ("ended_at", nullable(time(""))),
+        ("tags", list(text(""), "In alphabetical order.")),
+        ("note", text("")),
+        ("value", nullable(number("In the company's currency."))),
+        ("lead_status", text("A word of the company's own.")),
+        ("spam", boolean("")),
+    ]
 }
 
 /// What a call's source may be.
@@ -171,26 +190,28 @@ pub const SOURCE_CHANNELS: [&str; 11] = [
 ];
 
 fn message() -> Json {
-    object(
-        "A text.",
-        &[
-            ("id", id("")),
-            ("company_id", id("")),
-            ("company_name", text("")),
-            ("tracker_id", id("")),
-            ("tracker_name", text("")),
-            ("direction", one_of(&["incoming", "outgoing"], "")),
-            ("from_number", text("In E.164.")),
-            ("to_number", text("In E.164.")),
-            ("body", text("")),
-            ("timestamp", time("")),
-            ("status", text("`received`, or how far an outgoing message has come.")),
-            ("error", text("Why it failed, in words; \"\" if it didn't or the carrier only gave a code.")),
-            ("error_code", nullable(integer("The carrier's number for that."))),
-            ("media", list(media(), "")),
-            ("segments", integer("What the carrier charges it as.")),
-        ],
-    )
+    let properties = [message_properties(), attributed()].concat();
+    object("A text. What it is credited to is empty if we wrote it.", &properties)
+}
+
+fn message_properties() -> Vec<(&'static str, Json)> {
+    vec![
+        ("id", id("")),
+        ("company_id", id("")),
+        ("company_name", text("")),
+        ("tracker_id", id("")),
+        ("tracker_name", text("")),
+        ("direction", one_of(&["incoming", "outgoing"], "")),
+        ("from_number", text("In E.164.")),
+        ("to_number", text("In E.164.")),
+        ("body", text("")),
+        ("timestamp", time("")),
+        ("status", text("`received`, or how far an outgoing message has come.")),
+        ("error", text("Why it failed, in words; \"\" if it didn't or the carrier only gave a code.")),
+        ("error_code", nullable(integer("The carrier's number for that."))),
+        ("media", list(media(), "")),
+        ("segments", integer("What the carrier charges it as.")),
+    ]
 }
 
 fn tracker() -> Json {
