@@ -252,7 +252,7 @@
   };
 
   const beat = async () => {
-    if (!session || document.visibilityState !== 'visible' || Date.now() - beatAt < 1000) return;
+    if (!session || document.visibilityState !== 'visible' || Date.now() - beatAt < 500) return;
     beatAt = Date.now();
     if ((await post('/heartbeat', { session })).renew) ask();
   };

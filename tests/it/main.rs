@@ -25,6 +25,7 @@ mod calls_order;
 mod carrier_sim;
 mod crash;
 mod demo;
+mod dni_browser_script;
 mod events;
 mod holding;
 mod ladder;
