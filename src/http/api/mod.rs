@@ -24,6 +24,7 @@ mod messages;
 mod replays;
 mod trackers;
 mod usage;
+mod visits;
 mod voicemails;
 mod webhooks;
 
@@ -72,6 +73,7 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
         messages::ROUTES,
         voicemails::ROUTES,
         usage::ROUTES,
+        visits::ROUTES,
         events::ROUTES,
         webhooks::ROUTES,
         deliveries::ROUTES,

@@ -104,17 +104,22 @@ impl Address<'_> {
 /// Takes an address apart. None if it has no scheme with `//` and no host that could be one.
 pub(super) fn split(text: &str) -> Option<Address<'_>> {
     let text = text[..text.floor_char_boundary(READ_BYTES_MAX)].trim_matches(|c: char| c <= ' ');
-    let (scheme, rest) = text.split_once("://")?;
     let named = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'+' | b'.');
-    if !scheme.bytes().all(named) || !scheme.starts_with(|c: char| c.is_ascii_alphabetic()) {
+    let (scheme, rest) = text.split_at(text.bytes().position(|b| !named(b))?);
+    let rest = rest.strip_prefix("://")?;
+    if !scheme.starts_with(|c: char| c.is_ascii_alphabetic()) {
         return None;
     }
-    let (authority, rest) = rest.split_at(rest.find(['/', '\\', '?', '#']).unwrap_or(rest.len()));
+    let (authority, rest) = rest.split_at(rest.bytes().position(ends_authority).unwrap_or(rest.len()));
     let (host, port) = split_port(authority.rsplit_once('@').map_or(authority, |(_, host)| host));
     let host = checked_host(host)?;
     let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
     Some(Address { scheme, host, port, path, query, fragment })
+}
+
+fn ends_authority(b: u8) -> bool {
+    matches!(b, b'/' | b'\\' | b'?' | b'#')
 }
 
 /// A port that isn't a number is dropped.
@@ -134,7 +139,7 @@ fn checked_host(host: &str) -> Option<Cow<'_, str>> {
     let inner = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let fits = match inner {
         Some(inner) => inner.bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.')),
-        None => host.chars().all(is_host_char),
+        None => host.bytes().all(is_host_byte) || host.chars().all(is_host_char),
     };
     if host.is_empty() || host.len() > HOST_BYTES_MAX || !fits {
         return None;
@@ -145,11 +150,12 @@ fn checked_host(host: &str) -> Option<Cow<'_, str>> {
     })
 }
 
+fn is_host_byte(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_')
+}
+
 fn is_host_char(c: char) -> bool {
-    match c.is_ascii() {
-        true => c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'),
-        false => c.is_alphanumeric(),
-    }
+    u8::try_from(c).is_ok_and(is_host_byte) || (!c.is_ascii() && c.is_alphanumeric())
 }
 
 /// Text that grows to its limit and no further.
@@ -161,7 +167,8 @@ struct Bounded {
 impl Bounded {
     /// Plain runs are copied whole, which is nearly always everything.
     fn push_all(&mut self, part: &str) {
-        let plain = part.bytes().all(|b| b.is_ascii_graphic() && encoded(char::from(b)).is_none());
+        let plain =
+            part.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'<' | b'>' | b'`' | b'\\'));
         if plain {
             let taken = part.len().min(self.left);
             self.text.push_str(&part[..taken]);

@@ -38,6 +38,9 @@ const NAMES: [&str; 15] = [
     "li_fat_id",
     "twclid",
 ];
+/// The shortest and the longest name, the longest with all its characters percent-encoded.
+const NAME_BYTES_MIN: usize = 5;
+const NAME_BYTES_MAX: usize = 12 * 3;
 /// So many of them are campaign parameters, the rest click ids in the order of [`ClickKind::ALL`].
 const UTMS: usize = NAMES.len() - ClickKind::ALL.len();
 
@@ -63,17 +66,6 @@ pub(super) fn search_words(referrer: &Address<'_>, names: &[&str]) -> String {
     };
     let of = |part: &str| names.iter().find_map(|name| sought(part, name));
     of(referrer.query).or_else(|| of(fragment_query(referrer.fragment))).unwrap_or_default()
-}
-
-/// Text without control characters and outer space, cut to [`TEXT_CHARS_MAX`].
-pub(super) fn tidy(text: &str) -> String {
-    let text = text.trim_matches(|c: char| c.is_whitespace() || is_unwanted(c));
-    if text.len() <= TEXT_CHARS_MAX && !text.contains(is_unwanted) {
-        return text.to_owned();
-    }
-    let mut kept: String = text.chars().filter(|c| !is_unwanted(*c)).take(TEXT_CHARS_MAX).collect();
-    kept.truncate(kept.trim_end().len());
-    kept
 }
 
 #[derive(Default)]
@@ -105,7 +97,9 @@ impl Found {
 fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
     query.split('&').filter_map(|pair| {
         let pair = pair.strip_prefix("amp;").unwrap_or(pair);
-        pair.split_once('=')
+        // Quicker on text this short than `split_once`, which prepares for long ones.
+        let at = pair.bytes().position(|b| b == b'=')?;
+        Some((&pair[..at], &pair[at + 1..]))
     })
 }
 
@@ -115,21 +109,52 @@ fn fragment_query(fragment: &str) -> &str {
 }
 
 fn place_of(name: &str) -> Option<usize> {
-    let name = match name.contains('%') {
+    if !(NAME_BYTES_MIN..=NAME_BYTES_MAX).contains(&name.len()) {
+        return None;
+    }
+    let name = match name.bytes().any(|b| b == b'%') {
         true => Cow::Owned(percent_decode(name.as_bytes()).decode_utf8_lossy().into_owned()),
         false => Cow::Borrowed(name),
     };
-    NAMES.iter().position(|known| known.eq_ignore_ascii_case(&name))
+    let begins = |known: &str| known.as_bytes()[0] == name.as_bytes()[0].to_ascii_lowercase();
+    NAMES
+        .iter()
+        .position(|known| known.len() == name.len() && begins(known) && known.eq_ignore_ascii_case(&name))
 }
 
 /// A value as text: `+` is a space, bytes that aren't UTF-8 become U+FFFD.
 fn decode(value: &str) -> String {
     let value = &value[..value.floor_char_boundary(VALUE_BYTES_MAX)];
-    if !value.contains(['%', '+']) {
-        return tidy(value);
+    if value.len() <= TEXT_CHARS_MAX && value.bytes().all(is_plain) {
+        return value.to_owned();
     }
-    let spaced = value.replace('+', " ");
-    tidy(&percent_decode(spaced.as_bytes()).decode_utf8_lossy())
+    let spaced = match value.bytes().any(|b| b == b'+') {
+        true => Cow::Owned(value.replace('+', " ")),
+        false => Cow::Borrowed(value),
+    };
+    let mut decoded = Vec::with_capacity(spaced.len());
+    decoded.extend(percent_decode(spaced.as_bytes()));
+    tidy(
+        String::from_utf8(decoded)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+    )
+}
+
+/// Stands for itself, wherever in a value.
+fn is_plain(b: u8) -> bool {
+    b.is_ascii_graphic() && b != b'%' && b != b'+'
+}
+
+/// Text without control characters and outer space, cut to [`TEXT_CHARS_MAX`].
+fn tidy(text: String) -> String {
+    let trimmed = text.trim_matches(|c: char| c.is_whitespace() || is_unwanted(c));
+    let clean = trimmed.len() <= TEXT_CHARS_MAX && !trimmed.contains(is_unwanted);
+    if clean && trimmed.len() == text.len() {
+        return text;
+    }
+    let mut kept: String = trimmed.chars().filter(|c| !is_unwanted(*c)).take(TEXT_CHARS_MAX).collect();
+    kept.truncate(kept.trim_end().len());
+    kept
 }
 
 /// Every network's ids are of letters, digits and a little punctuation. A template's `{gclid}` is none.
