@@ -5,6 +5,7 @@ use calltracker::trackers::TrackerType;
 use calltracker::trackers::pool::Exhausted;
 use serde_json::{Value as Json, json};
 
+use crate::support::PATIENCE;
 use crate::support::chromium::Chromium;
 use crate::support::site::{Site, shown};
 use crate::support::website::Website;
@@ -46,6 +47,20 @@ impl Scene {
         company.reader.get(&path).await.expect(200).json
     }
 
+    /// Waits until the last visit has so many pages; gives it.
+    async fn until_pages(&self, count: usize) -> Json {
+        let mut last = Json::Null;
+        let waiting = async {
+            while last["pages"].as_array().is_none_or(|pages| pages.len() < count) {
+                self.site.write_beats().await;
+                last = self.explained(&self.visits().await[0]).await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, waiting).await;
+        assert!(waited.is_ok(), "{last}");
+        last
+    }
+
     /// The script has had its answer, and this is what stands on the page then.
     async fn assert_shows_after_answer(&self, text: &str) {
         let answered =
@@ -71,16 +86,10 @@ async fn a_call_to_the_number_on_the_page_is_credited_to_the_visit() {
     scene.chromium.shows("text", "Call 502-555-7000 now (0)").await;
     scene.chromium.click("other").await;
     scene.chromium.shows("route", "Other page, (502) 555-7000").await;
-    let pages = async || {
-        scene.site.write_beats().await;
-        let visits = scene.visits().await;
-        assert_eq!(visits.len(), 1);
-        scene.explained(&visits[0]).await["pages"].as_array().unwrap().len()
-    };
-    while pages().await < 3 {}
-    let explained = scene.explained(&scene.visits().await[0]).await;
+    let explained = scene.until_pages(3).await;
     let titles: Vec<_> = explained["pages"].as_array().unwrap().iter().map(|page| &page["title"]).collect();
     assert_eq!(titles, ["Plain", "React", "React /other"]);
+    assert_eq!(scene.visits().await.len(), 1);
     let call = scene.site.call("CA1", "+18183219876", "+15025557000").await;
     assert_eq!((&call["source_channel"], &call["attribution_confidence"]), (&json!("email"), &json!(1.0)));
     assert_eq!(call["landing_page"], explained["landing_page"]);

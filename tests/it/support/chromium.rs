@@ -1,15 +1,18 @@
-//! A real browser: Chromium without a window, driven over WebDriver. Each test has one of its own, with a fresh
-//! profile. It waits for what shall be, by asking again until then.
+//! A real browser: Chromium without a window, driven over WebDriver (w3.org/TR/webdriver2), which is JSON over HTTP. Each
+//! test has one of its own, with a fresh profile. It waits for what shall be, by asking again until then.
+//!
+//! The few commands are written out here: of the libraries, fantoccini needs a crate under the MPL, and thirtyfour adds
+//! an operator to `String`, which breaks the types of tests that have nothing to do with it.
 //!
 //! Tests that use it need a runtime of several threads: leaving the browser blocks one of them, and a page that still
 //! waits for a server of the test would hold that up.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
-use thirtyfour::prelude::*;
 
 use super::PATIENCE;
 
@@ -20,7 +23,7 @@ const USER_AGENT: &str =
 /// See the module.
 pub struct Chromium {
     // Dropped in this order: leaving the browser needs the driver, and the profile is in use until then.
-    driver: WebDriver,
+    session: Session,
     _chromedriver: Chromedriver,
     _profile: Profile,
 }
@@ -28,10 +31,7 @@ pub struct Chromium {
 impl Chromium {
     pub async fn start() -> Chromium {
         let (chromedriver, profile) = (Chromedriver::start(), Profile(tempfile::tempdir().unwrap()));
-        let mut wanted = DesiredCapabilities::chrome();
-        let profile_flag = format!("--user-data-dir={}", profile.0.path().display());
-        let agent_flag = format!("--user-agent={USER_AGENT}");
-        for flag in [
+        let flags = [
             "--headless=new",
             "--no-sandbox",
             "--disable-gpu",
@@ -40,47 +40,40 @@ impl Chromium {
             "--disable-background-networking",
             "--disable-component-update",
             "--disable-sync",
-            &profile_flag,
-            &agent_flag,
-        ] {
-            wanted.add_arg(flag).unwrap();
-        }
-        let driver = WebDriver::new(&chromedriver.url, wanted).await.expect("Chromium starts");
-        Chromium { driver, _chromedriver: chromedriver, _profile: profile }
+            &format!("--user-data-dir={}", profile.0.path().display()),
+            &format!("--user-agent={USER_AGENT}"),
+        ];
+        let session = Session::begin(&chromedriver.address, &flags).await;
+        Chromium { session, _chromedriver: chromedriver, _profile: profile }
     }
 
     pub async fn open(&self, url: &str) {
-        self.driver.goto(url).await.expect("the page opens");
+        self.session.command("url", json!({ "url": url })).await;
     }
 
     pub async fn back(&self) {
-        self.driver.back().await.expect("there is a page before");
+        self.session.command("back", json!({})).await;
     }
 
     /// Has each page that is opened from now on begin with this script.
     pub async fn begin_with(&self, script: &str) {
-        self.command("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await;
+        self.session.develop("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await;
     }
 
     /// Has pages that are opened from now on see another browser.
     pub async fn pretend_to_be(&self, user_agent: &str) {
-        self.command("Network.setUserAgentOverride", json!({ "userAgent": user_agent })).await;
+        self.session.develop("Network.setUserAgentOverride", json!({ "userAgent": user_agent })).await;
     }
 
     /// Lets nothing through to URLs of this form, as if nobody were there.
     pub async fn cut_off(&self, pattern: &str) {
-        self.command("Network.enable", json!({})).await;
-        self.command("Network.setBlockedURLs", json!({ "urls": [pattern] })).await;
-    }
-
-    async fn command(&self, method: &str, parameters: Json) {
-        self.driver.cdp().send_raw(method, parameters).await.expect("Chromium knows the command");
+        self.session.develop("Network.enable", json!({})).await;
+        self.session.develop("Network.setBlockedURLs", json!({ "urls": [pattern] })).await;
     }
 
     /// Runs the body of a function in the page.
     pub async fn run(&self, script: &str) -> Json {
-        let answer = self.driver.execute(script, vec![]).await;
-        answer.unwrap_or_else(|e| panic!("{script}: {e}")).json().clone()
+        self.session.command("execute/sync", json!({ "script": script, "args": [] })).await
     }
 
     /// The value of an expression in the page.
@@ -119,12 +112,66 @@ impl Chromium {
     }
 }
 
+/// A session of WebDriver: one browser.
+struct Session {
+    http: reqwest::Client,
+    address: String,
+    /// `/session/` and its id.
+    path: String,
+}
+
+impl Session {
+    async fn begin(address: &str, flags: &[&str]) -> Session {
+        let options = json!({ "args": flags });
+        let wanted = json!({"browserName": "chrome", "goog:chromeOptions": options});
+        let mut session =
+            Session { http: reqwest::Client::new(), address: address.to_owned(), path: String::new() };
+        let begun = session.post("/session", json!({"capabilities": {"alwaysMatch": wanted}})).await;
+        session.path = format!("/session/{}", begun["sessionId"].as_str().expect("the browser starts"));
+        session
+    }
+
+    async fn command(&self, name: &str, parameters: Json) -> Json {
+        self.post(&format!("{}/{name}", self.path), parameters).await
+    }
+
+    /// A command of Chromium's own protocol (chromedevtools.github.io/devtools-protocol).
+    async fn develop(&self, name: &str, parameters: Json) {
+        self.command("goog/cdp/execute", json!({ "cmd": name, "params": parameters })).await;
+    }
+
+    async fn post(&self, path: &str, parameters: Json) -> Json {
+        let request = self.http.post(format!("http://{}{path}", self.address)).json(&parameters);
+        let answer: Json = request.send().await.expect("chromedriver answers").json().await.unwrap();
+        let value = &answer["value"];
+        assert!(value["error"].is_null(), "{parameters}: {value}");
+        value.clone()
+    }
+}
+
+impl Drop for Session {
+    /// The browser leaves: otherwise its processes would outlive the driver's.
+    fn drop(&mut self) {
+        let request =
+            format!("DELETE {} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.path, self.address);
+        let left = TcpStream::connect(&self.address).and_then(|mut stream| {
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.write_all(request.as_bytes())?;
+            // The answer comes when the browser is gone, and the driver doesn't close the connection behind it.
+            stream.read(&mut [0; 512])
+        });
+        if let Err(error) = left {
+            eprintln!("a browser may be left running: {error}");
+        }
+    }
+}
+
 /// The program between us and the browser; ends with the test.
 struct Chromedriver {
     child: Child,
     // It would stumble over a closed pipe.
     _stdout: BufReader<ChildStdout>,
-    url: String,
+    address: String,
 }
 
 impl Chromedriver {
@@ -140,7 +187,7 @@ impl Chromedriver {
                 break port.trim_end_matches('.').to_owned();
             }
         };
-        Chromedriver { child, _stdout: stdout, url: format!("http://127.0.0.1:{port}") }
+        Chromedriver { child, _stdout: stdout, address: format!("127.0.0.1:{port}") }
     }
 }
 
