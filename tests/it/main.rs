@@ -32,6 +32,7 @@ mod dni_browser_script;
 mod events;
 mod holding;
 mod ladder;
+mod leases;
 mod listen;
 mod main_job;
 mod messages;
