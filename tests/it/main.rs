@@ -27,6 +27,8 @@ mod carrier_sim;
 mod crash;
 mod demo;
 mod dni;
+mod dni_browser;
+mod dni_browser_script;
 mod events;
 mod holding;
 mod ladder;

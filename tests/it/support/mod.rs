@@ -4,6 +4,7 @@
 pub mod agency;
 pub mod browser;
 pub mod carrier;
+pub mod chromium;
 pub mod client;
 pub mod cluster;
 pub mod contract;
@@ -15,6 +16,7 @@ pub mod line;
 pub mod listener;
 pub mod name_server;
 pub mod program;
+pub mod prompter;
 pub mod receiver;
 pub mod shop;
 pub mod simulator;
@@ -24,6 +26,7 @@ pub mod strangers;
 pub mod tally;
 pub mod tls;
 pub mod verifier;
+pub mod website;
 pub mod world;
 
 use std::net::SocketAddr;
