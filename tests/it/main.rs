@@ -30,6 +30,7 @@ mod dni;
 mod events;
 mod holding;
 mod ladder;
+mod leases;
 mod listen;
 mod main_job;
 mod messages;
