@@ -88,13 +88,14 @@ const FINISHED_ONE: &str = "from finished_deliveries d
     where d.webhook_id = ? and d.created_at = ? and d.event_id = ? and d.company_id = ?";
 
 /// The rows of a page, after their keys: `k` is chosen by an index alone, and only then are rows and events looked
-/// up, by their primary keys. Webhook and company follow.
-const PENDING_PAGE: &str = "from k join deliveries d on d.webhook_id = ? and d.event_id = k.event_id
-    join webhooks w on w.id = d.webhook_id
-    join events e on e.id = d.event_id and e.occurred_at = d.created_at where d.company_id = ?";
-const FINISHED_PAGE: &str = "from k join finished_deliveries d
-    on d.webhook_id = ? and d.created_at = k.created_at and d.event_id = k.event_id
-    join events e on e.id = d.event_id and e.occurred_at = d.created_at where d.company_id = ?";
+/// up, by their primary keys. SQLite keeps the order of a `cross join`; else it may begin with the rows. Webhook and
+/// company follow.
+const PENDING_PAGE: &str = "from k cross join deliveries d join webhooks w on w.id = d.webhook_id
+    join events e on e.id = d.event_id and e.occurred_at = d.created_at
+    where d.webhook_id = ? and d.event_id = k.event_id and d.company_id = ?";
+const FINISHED_PAGE: &str = "from k cross join finished_deliveries d
+    join events e on e.id = d.event_id and e.occurred_at = d.created_at
+    where d.webhook_id = ? and d.created_at = k.created_at and d.event_id = k.event_id and d.company_id = ?";
 
 impl FromRow for Delivery {
     fn from_row(row: &mut Row<'_>) -> db::Result<Delivery> {
@@ -187,7 +188,7 @@ impl DeliveryFilter {
 
     /// What is over and fits; None if nothing can.
     fn finished(&self, (webhook, scope): (WebhookId, Scope), page: Page) -> Option<Sql> {
-        let by_type = if self.event.is_some() { "{{by_type}}" } else { "" };
+        let by_type = if self.event.is_some() { "{{by_type}}" } else { "{{by_key}}" };
         let (index, states) = match self.state {
             None => (by_type, String::new()),
             Some(DeliveryState::Held | DeliveryState::Pending) => return None,
