@@ -21,6 +21,11 @@ mod start;
 mod throughput;
 
 use anyhow::bail;
+use mimalloc::MiMalloc;
+
+/// The program's, so that it is the program that is measured.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// In the order in which they run if none is named.
 const NAMES: [&str; 7] = ["sqlite", "postgres", "fanout", "latency", "isolation", "start", "lists"];

@@ -10,6 +10,7 @@
 mod days;
 mod handover;
 mod migrate;
+mod outbox;
 mod postgres;
 mod rows;
 mod sql;
@@ -24,7 +25,8 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use self::days::{Day, DayTable};
 pub use self::handover::{EventRow, Fresh, Inbox, Note, Reader, Taken};
-pub use self::rows::{Columns, Kind};
+pub use self::outbox::NewEvent;
+pub use self::rows::{Cell, Columns, Kind};
 pub use self::sql::{Column, FromRow, Row, Sql, Value, sql};
 pub use self::tx::{LockSpace, Tx};
 pub use self::wake::{Wake, Wakes};

@@ -1,6 +1,7 @@
 //! The engine of a growing installation: a few threads, each with a connection of its own, take closures
-//! from one queue. PostgreSQL itself lets commits that happen together share an fsync. A closure is run
-//! again when the server says so (deadlock, serialization); a lost connection is opened anew.
+//! from two queues, one of those that write and one of those that read. Closures that wait to write share a transaction:
+//! its round trips, its fsync, and the time that its locks are held. If one of them fails each is run alone. A closure is
+//! run again when the server says so (deadlock, serialization); a lost connection is opened anew.
 
 use std::collections::HashMap;
 use std::error::Error as _;
@@ -18,11 +19,20 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::rows::Array;
 use super::sql::{Row, Source, Sql, Value};
-use super::tx::{Conn, Fault, Tx};
+use super::tx::{Conn, Fault, Left, Tx};
 use super::{Env, Error, Heard, Mode, QUEUE_MAX, Result, Work, migrate};
 
-/// Connections of one node. Transactions are short; more would only wait for the same fsync.
-const WORKERS: usize = 8;
+/// Connections of one node that write. More would only wait for the same fsync, and for each other's locks.
+const WRITERS: usize = 4;
+/// Connections of one node that only read, so that no read waits behind those that wait for locks.
+const READERS: usize = 4;
+/// Closures that share a transaction, and with it its locks, at most.
+const BATCH_MAX: usize = 64;
+/// Batches that are taken apart after one in which a closure failed: others may, too.
+const WARY_BATCHES: u32 = 8;
+/// A transaction of several closures that waits for a lock so long is given up, and each is run alone: two such
+/// transactions can wait for each other where their closures wouldn't.
+const LOCK_TIMEOUT_MS: u32 = 300;
 /// Prepared statements kept by each connection.
 const STATEMENTS_MAX: usize = 256;
 /// How often one closure is run again at most.
@@ -50,9 +60,15 @@ const LEAD_KEY: i64 = 2;
 
 #[derive(Clone)]
 pub(super) struct Pool {
-    queue: Option<SyncSender<(Mode, Box<dyn Work>)>>,
+    queues: Option<Queues>,
     config: Arc<Config>,
     _threads: Arc<Threads>,
+}
+
+#[derive(Clone)]
+struct Queues {
+    write: SyncSender<Box<dyn Work>>,
+    read: SyncSender<Box<dyn Work>>,
 }
 
 struct Threads(Mutex<Vec<JoinHandle<()>>>);
@@ -67,7 +83,7 @@ impl Drop for Threads {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.queue.take();
+        self.queues.take();
     }
 }
 
@@ -88,22 +104,27 @@ impl Pool {
         })?;
         migrated?;
         let config = Arc::new(config);
-        let (queue, receiver) = sync_channel(QUEUE_MAX);
-        let receiver = Arc::new(Mutex::new(receiver));
+        let (write, writes) = sync_channel(QUEUE_MAX);
+        let (read, reads) = sync_channel(QUEUE_MAX);
+        let worker = || Worker { config: config.clone(), env: env.clone(), session: None, wary: 0 };
         let mut handles = Vec::new();
-        for _ in 0..WORKERS {
-            let mut worker = Worker { config: config.clone(), env: env.clone(), session: None };
-            let receiver = receiver.clone();
-            let spawned =
-                std::thread::Builder::new().name("db-worker".to_owned()).spawn(move || worker.run(&receiver));
-            handles.push(spawned.map_err(|e| Error::Unavailable(format!("starting a thread: {e}")))?);
+        for (mode, queue, workers) in [(Mode::Write, writes, WRITERS), (Mode::Read, reads, READERS)] {
+            let queue = Arc::new(Mutex::new(queue));
+            for _ in 0..workers {
+                let (mut worker, queue) = (worker(), queue.clone());
+                let body = move || worker.run(mode, &queue);
+                let spawned = std::thread::Builder::new().name("db-worker".to_owned()).spawn(body);
+                handles.push(spawned.map_err(|e| Error::Unavailable(format!("starting a thread: {e}")))?);
+            }
         }
-        Ok(Pool { queue: Some(queue), config, _threads: Arc::new(Threads(Mutex::new(handles))) })
+        let threads = Arc::new(Threads(Mutex::new(handles)));
+        Ok(Pool { queues: Some(Queues { write, read }), config, _threads: threads })
     }
 
     pub(super) fn submit(&self, mode: Mode, work: Box<dyn Work>) -> Result<()> {
-        let queue = self.queue.as_ref().expect("only drop takes the queue");
-        queue.try_send((mode, work)).map_err(|error| match error {
+        let queues = self.queues.as_ref().expect("only drop takes the queues");
+        let queue = if mode == Mode::Write { &queues.write } else { &queues.read };
+        queue.try_send(work).map_err(|error| match error {
             TrySendError::Full(_) => Error::Busy,
             TrySendError::Disconnected(_) => Error::Unavailable("its threads ended".to_owned()),
         })
@@ -212,22 +233,98 @@ struct Worker {
     config: Arc<Config>,
     env: Env,
     session: Option<Session>,
+    /// So many batches are still taken apart.
+    wary: u32,
+}
+
+/// What became of a batch in one transaction.
+enum Together {
+    /// Nothing of it was done: each is to be run alone.
+    Apart,
+    /// Committed, or not, or that isn't known.
+    Ended(Result<()>),
 }
 
 impl Worker {
-    fn run(&mut self, queue: &Mutex<Receiver<(Mode, Box<dyn Work>)>>) {
+    fn run(&mut self, mode: Mode, queue: &Mutex<Receiver<Box<dyn Work>>>) {
         loop {
-            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let Ok((mode, mut work)) = next else { return };
-            let durable = self.transaction(mode, work.as_mut());
-            if let Err(error) = &durable {
-                tracing::error!(error = %error, transaction = work.name(), "a transaction was rolled back");
-                if matches!(error, Error::Unavailable(_)) {
-                    self.session = None;
-                }
+            let batch = next_batch(mode, queue);
+            if batch.is_empty() {
+                return;
             }
+            self.run_batch(mode, batch);
+        }
+    }
+
+    fn run_batch(&mut self, mode: Mode, mut batch: Vec<Box<dyn Work>>) {
+        if batch.len() > 1 && self.wary == 0 {
+            match self.together(&mut batch) {
+                Together::Ended(durable) => {
+                    self.look_after(&durable, "several closures");
+                    return batch.into_iter().for_each(|work| work.answer(durable.clone()));
+                }
+                Together::Apart => self.wary = WARY_BATCHES,
+            }
+        } else {
+            self.wary = self.wary.saturating_sub(1);
+        }
+        for mut work in batch {
+            let durable = self.transaction(mode, work.as_mut());
+            self.look_after(&durable, work.name());
             work.answer(durable);
         }
+    }
+
+    fn look_after(&mut self, durable: &Result<()>, name: &str) {
+        if let Err(error) = durable {
+            tracing::error!(error = %error, transaction = name, "a transaction was rolled back");
+            if matches!(error, Error::Unavailable(_)) {
+                self.session = None;
+            }
+        }
+    }
+
+    /// Runs several closures in one transaction, which they share or lose together.
+    fn together(&mut self, batch: &mut [Box<dyn Work>]) -> Together {
+        let env = self.env.clone();
+        let begin = format!("begin; set local lock_timeout = {LOCK_TIMEOUT_MS}");
+        if self.begin(&begin).is_err() {
+            return Together::Apart;
+        }
+        let Some(session) = self.session.as_mut() else { return Together::Apart };
+        let mut left = Left::default();
+        for work in batch {
+            let mut tx = Tx::new(Conn::Postgres(session), &env);
+            if !work.run(&mut tx) || tx.failed {
+                let _ = session.simple("rollback");
+                return Together::Apart;
+            }
+            left.merge(tx.left);
+        }
+        let mut tx = Tx::new(Conn::Postgres(session), &env);
+        tx.left = left;
+        if tx.finish().is_err() {
+            let _ = session.simple("rollback");
+            return Together::Apart;
+        }
+        let left = tx.left;
+        match session.batch("commit") {
+            Ok(()) => {
+                left.tell(&env);
+                Together::Ended(Ok(()))
+            }
+            Err(fault) if fault.run_again => Together::Apart,
+            Err(fault) => Together::Ended(Err(fault.error)),
+        }
+    }
+
+    /// Begins a transaction, on a new connection if the one that was idle has died.
+    fn begin(&mut self, begin: &str) -> Result<()> {
+        if let Err(Error::Unavailable(_)) = self.session()?.simple(begin) {
+            self.session = None;
+            self.session()?.simple(begin)?;
+        }
+        Ok(())
     }
 
     fn transaction(&mut self, mode: Mode, work: &mut dyn Work) -> Result<()> {
@@ -235,22 +332,16 @@ impl Worker {
             if mode == Mode::Write { "begin" } else { "begin isolation level repeatable read read only" };
         let env = self.env.clone();
         for _ in 0..RUNS_MAX {
-            let mut session = self.session()?;
-            if let Err(Error::Unavailable(_)) = session.simple(begin) {
-                // A connection that died while it was idle: nothing was done yet.
-                self.session = None;
-                session = self.session()?;
-                session.simple(begin)?;
-            }
-            let mut tx = Tx::new(Conn::Postgres(session), &env);
+            self.begin(begin)?;
+            let mut tx = Tx::new(Conn::Postgres(self.session()?), &env);
             let keep = work.run(&mut tx);
-            let (wakes, notes, mut run_again) = (tx.wakes, std::mem::take(&mut tx.notes), tx.run_again);
+            let finished = if keep { tx.finish() } else { Ok(()) };
+            let (left, mut run_again) = (tx.left, tx.run_again);
             let session = self.session()?;
-            if keep {
-                match session.client.batch_execute("commit").map_err(|e| fault(&e)) {
+            if keep && finished.is_ok() {
+                match session.batch("commit") {
                     Ok(()) => {
-                        env.inbox.put(notes);
-                        env.wakes.wake_all(wakes);
+                        left.tell(&env);
                         return Ok(());
                     }
                     Err(fault) if fault.run_again => run_again = true,
@@ -259,7 +350,7 @@ impl Worker {
             }
             session.simple("rollback")?;
             if !run_again {
-                return Ok(());
+                return finished;
             }
         }
         Err(Error::Unavailable(format!("{} met other transactions {RUNS_MAX} times", work.name())))
@@ -272,6 +363,14 @@ impl Worker {
         }
         Ok(self.session.as_mut().expect("it was just set"))
     }
+}
+
+/// The next to run in one transaction: what waits of what writes, one of what reads. None: there will be no more.
+fn next_batch(mode: Mode, queue: &Mutex<Receiver<Box<dyn Work>>>) -> Vec<Box<dyn Work>> {
+    let queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+    let Ok(first) = queue.recv() else { return Vec::new() };
+    let more = if mode == Mode::Write { BATCH_MAX - 1 } else { 0 };
+    std::iter::once(first).chain(queue.try_iter().take(more)).collect()
 }
 
 /// A connection with its prepared statements.
@@ -298,21 +397,40 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn execute_arrays(&mut self, text: &str, arrays: &[Array]) -> Result<(), Fault> {
+    /// Runs an insert on arrays that gives back ids; gives them in the order of the rows, which is theirs.
+    pub(super) fn insert_for_ids(&mut self, text: &str, arrays: &[Array<'_>]) -> Result<Vec<i64>, Fault> {
         let prepared = self.prepare_numbered(text)?;
-        self.client.execute(&prepared, &array_parameters(arrays)).map_err(|e| fault(&e))?;
+        let rows = self.client.query(&prepared, &array_parameters(arrays)).map_err(|e| fault(&e))?;
+        let ids: Result<Vec<i64>, _> = rows.iter().map(|row| row.try_get(0)).collect();
+        let mut ids = ids.map_err(|e| fault(&e))?;
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// Takes advisory locks, one after the other.
+    pub(super) fn lock_all(&mut self, keys: Vec<i64>) -> Result<(), Fault> {
+        let prepared =
+            self.prepare_numbered("select pg_advisory_xact_lock(k) from unnest($1::bigint[]) k")?;
+        self.client.execute(&prepared, &[&keys]).map_err(|e| fault(&e))?;
         Ok(())
     }
 
-    /// Runs a statement that gives back positions, beginning with 1; true for each of `count` that it gave.
-    pub(super) fn positions(
-        &mut self,
-        text: &str,
-        arrays: &[Array],
-        count: usize,
-    ) -> Result<Vec<bool>, Fault> {
+    /// Runs a statement on arrays; not at all if they are empty.
+    pub(super) fn execute_arrays(&mut self, text: &str, arrays: &[Array<'_>]) -> Result<(), Fault> {
+        if rows_of(arrays) > 0 {
+            let prepared = self.prepare_numbered(text)?;
+            self.client.execute(&prepared, &array_parameters(arrays)).map_err(|e| fault(&e))?;
+        }
+        Ok(())
+    }
+
+    /// Runs a statement that gives back positions in the arrays, beginning with 1; true for each that it gave.
+    pub(super) fn positions(&mut self, text: &str, arrays: &[Array<'_>]) -> Result<Vec<bool>, Fault> {
+        let mut found = vec![false; rows_of(arrays)];
+        if found.is_empty() {
+            return Ok(found);
+        }
         let prepared = self.prepare_numbered(text)?;
-        let mut found = vec![false; count];
         for row in self.client.query(&prepared, &array_parameters(arrays)).map_err(|e| fault(&e))? {
             let position: i64 = row.try_get(0).map_err(|e| fault(&e))?;
             let index = usize::try_from(position).ok().and_then(|n| n.checked_sub(1));
@@ -362,14 +480,18 @@ fn parameters(statement: &Sql) -> Vec<&(dyn ToSql + Sync)> {
     statement.values.iter().map(|v| v as &(dyn ToSql + Sync)).collect()
 }
 
-fn array_parameter(array: &Array) -> &(dyn ToSql + Sync) {
+fn rows_of(arrays: &[Array<'_>]) -> usize {
+    arrays.first().map_or(0, Array::len)
+}
+
+fn array_parameter<'a>(array: &'a Array<'_>) -> &'a (dyn ToSql + Sync) {
     match array {
         Array::Int(values) => values,
         Array::Text(values) => values,
     }
 }
 
-fn array_parameters(arrays: &[Array]) -> Vec<&(dyn ToSql + Sync)> {
+fn array_parameters<'a>(arrays: &'a [Array<'_>]) -> Vec<&'a (dyn ToSql + Sync)> {
     arrays.iter().map(array_parameter).collect()
 }
 

@@ -1,8 +1,11 @@
 //! Many rows in one go, for the few places that write thousands a second: SQLite takes them one by one with
 //! one prepared statement, PostgreSQL all at once as arrays. The table and its columns are the program's own
-//! words, never a stranger's.
+//! words, never a stranger's. Rows are borrowed: nothing is copied on the way to the engine.
 
-use super::sql::Value;
+use std::sync::OnceLock;
+
+use crate::kernel::clock::Micros;
+use crate::kernel::id::Id;
 
 /// The type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,43 +23,131 @@ impl Kind {
     }
 }
 
-/// A table and some of its columns.
-#[derive(Clone, Copy, Debug)]
-pub struct Columns {
-    pub table: &'static str,
-    pub columns: &'static [(&'static str, Kind)],
+/// A value of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cell<'a> {
+    Null,
+    Int(i64),
+    Text(&'a str),
 }
 
-impl Columns {
-    fn names(&self) -> Vec<&'static str> {
-        self.columns.iter().map(|(name, _)| *name).collect()
+impl From<i64> for Cell<'_> {
+    fn from(v: i64) -> Self {
+        Cell::Int(v)
+    }
+}
+
+impl From<u32> for Cell<'_> {
+    fn from(v: u32) -> Self {
+        Cell::Int(v.into())
+    }
+}
+
+impl From<Micros> for Cell<'_> {
+    fn from(v: Micros) -> Self {
+        Cell::Int(v.0)
+    }
+}
+
+impl<T: Id> From<T> for Cell<'_> {
+    fn from(v: T) -> Self {
+        Cell::Int(v.value())
+    }
+}
+
+impl<'a> From<&'a str> for Cell<'a> {
+    fn from(v: &'a str) -> Self {
+        Cell::Text(v)
+    }
+}
+
+impl<'a> From<&'a String> for Cell<'a> {
+    fn from(v: &'a String) -> Self {
+        Cell::Text(v)
+    }
+}
+
+impl<'a, T: Into<Cell<'a>>> From<Option<T>> for Cell<'a> {
+    fn from(v: Option<T>) -> Self {
+        v.map_or(Cell::Null, Into::into)
+    }
+}
+
+/// A table and some of its columns; a static, so that its statements are put together once.
+#[derive(Debug)]
+pub struct Columns<const N: usize> {
+    table: &'static str,
+    columns: [(&'static str, Kind); N],
+    sqlite_insert: OnceLock<String>,
+    sqlite_delete: OnceLock<String>,
+    postgres_insert: OnceLock<String>,
+    postgres_insert_for_ids: OnceLock<String>,
+    postgres_delete: OnceLock<String>,
+}
+
+impl<const N: usize> Columns<N> {
+    pub const fn new(table: &'static str, columns: [(&'static str, Kind); N]) -> Columns<N> {
+        Columns {
+            table,
+            columns,
+            sqlite_insert: OnceLock::new(),
+            sqlite_delete: OnceLock::new(),
+            postgres_insert: OnceLock::new(),
+            postgres_insert_for_ids: OnceLock::new(),
+            postgres_delete: OnceLock::new(),
+        }
     }
 
-    pub(super) fn sqlite_insert(&self) -> String {
-        let marks = vec!["?"; self.columns.len()].join(", ");
-        format!("insert into {} ({}) values ({marks})", self.table, self.names().join(", "))
+    fn names(&self) -> [&'static str; N] {
+        self.columns.map(|(name, _)| name)
     }
 
-    pub(super) fn sqlite_delete(&self) -> String {
-        let keys: Vec<_> = self.names().into_iter().map(|name| format!("{name} = ?")).collect();
-        format!("delete from {} where {}", self.table, keys.join(" and "))
+    pub(super) fn sqlite_insert(&self) -> &str {
+        self.sqlite_insert.get_or_init(|| {
+            let (names, marks) = (self.names().join(", "), ["?"; N].join(", "));
+            format!("insert into {} ({names}) values ({marks})", self.table)
+        })
     }
 
-    pub(super) fn postgres_insert(&self) -> String {
-        let names = self.names().join(", ");
-        format!("insert into {} ({names}) select * from unnest({})", self.table, self.arrays())
+    pub(super) fn sqlite_delete(&self) -> &str {
+        self.sqlite_delete.get_or_init(|| {
+            let keys = self.names().map(|name| format!("{name} = ?")).join(" and ");
+            format!("delete from {} where {keys}", self.table)
+        })
+    }
+
+    pub(super) fn postgres_insert(&self) -> &str {
+        self.postgres_insert.get_or_init(|| {
+            let names = self.names().join(", ");
+            format!("insert into {} ({names}) select * from unnest({})", self.table, self.arrays())
+        })
+    }
+
+    /// Gives back the ids. They are given out in the order of the rows (documentation of `insert`: "in the order of the
+    /// query"), but what order they are told in isn't said.
+    pub(super) fn postgres_insert_for_ids(&self) -> &str {
+        self.postgres_insert_for_ids.get_or_init(|| {
+            let names = self.names().join(", ");
+            format!(
+                "insert into {} ({names}) select {names} from unnest({}) with ordinality as k ({names}, n) \
+                 order by n returning id",
+                self.table,
+                self.arrays()
+            )
+        })
     }
 
     /// Gives back the positions of the rows that were there, beginning with 1.
-    pub(super) fn postgres_delete(&self) -> String {
-        let keys: Vec<_> = self.names().into_iter().map(|name| format!("t.{name} = k.{name}")).collect();
-        format!(
-            "delete from {} t using unnest({}) with ordinality as k ({}, n) where {} returning k.n",
-            self.table,
-            self.arrays(),
-            self.names().join(", "),
-            keys.join(" and ")
-        )
+    pub(super) fn postgres_delete(&self) -> &str {
+        self.postgres_delete.get_or_init(|| {
+            let keys = self.names().map(|name| format!("t.{name} = k.{name}")).join(" and ");
+            format!(
+                "delete from {} t using unnest({}) with ordinality as k ({}, n) where {keys} returning k.n",
+                self.table,
+                self.arrays(),
+                self.names().join(", "),
+            )
+        })
     }
 
     fn arrays(&self) -> String {
@@ -65,12 +156,11 @@ impl Columns {
     }
 
     /// The rows' values column by column.
-    pub(super) fn by_column(&self, rows: Vec<Vec<Value>>) -> Vec<Array> {
-        let mut arrays: Vec<Array> = self.columns.iter().map(|(_, kind)| Array::new(*kind)).collect();
+    pub(super) fn by_column<'a>(&self, rows: impl Iterator<Item = [Cell<'a>; N]>) -> Vec<Array<'a>> {
+        let mut arrays: Vec<Array<'a>> = self.columns.iter().map(|(_, kind)| Array::new(*kind)).collect();
         for row in rows {
-            debug_assert_eq!(row.len(), arrays.len());
-            for (array, value) in arrays.iter_mut().zip(row) {
-                array.push(value);
+            for (array, cell) in arrays.iter_mut().zip(row) {
+                array.push(cell);
             }
         }
         arrays
@@ -79,25 +169,32 @@ impl Columns {
 
 /// The values of one column.
 #[derive(Debug)]
-pub(super) enum Array {
+pub(super) enum Array<'a> {
     Int(Vec<Option<i64>>),
-    Text(Vec<Option<String>>),
+    Text(Vec<Option<&'a str>>),
 }
 
-impl Array {
-    fn new(kind: Kind) -> Array {
+impl<'a> Array<'a> {
+    fn new(kind: Kind) -> Array<'a> {
         match kind {
             Kind::Int => Array::Int(Vec::new()),
             Kind::Text => Array::Text(Vec::new()),
         }
     }
 
-    fn push(&mut self, value: Value) {
-        match (self, value) {
-            (Array::Int(values), Value::Int(v)) => values.push(Some(v)),
-            (Array::Int(values), _) => values.push(None),
-            (Array::Text(values), Value::Text(v)) => values.push(Some(v)),
-            (Array::Text(values), _) => values.push(None),
+    fn push(&mut self, cell: Cell<'a>) {
+        match (self, cell) {
+            (Array::Int(values), Cell::Int(v)) => values.push(Some(v)),
+            (Array::Int(values), Cell::Null | Cell::Text(_)) => values.push(None),
+            (Array::Text(values), Cell::Text(v)) => values.push(Some(v)),
+            (Array::Text(values), Cell::Null | Cell::Int(_)) => values.push(None),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Array::Int(values) => values.len(),
+            Array::Text(values) => values.len(),
         }
     }
 }
@@ -106,7 +203,7 @@ impl Array {
 mod tests {
     use super::*;
 
-    const COLUMNS: Columns = Columns { table: "t", columns: &[("a", Kind::Int), ("b", Kind::Text)] };
+    static COLUMNS: Columns<2> = Columns::new("t", [("a", Kind::Int), ("b", Kind::Text)]);
 
     #[test]
     fn one_table_is_written_in_two_dialects() {
@@ -115,6 +212,11 @@ mod tests {
         assert_eq!(
             COLUMNS.postgres_insert(),
             "insert into t (a, b) select * from unnest($1::bigint[], $2::text[])"
+        );
+        assert_eq!(
+            COLUMNS.postgres_insert_for_ids(),
+            "insert into t (a, b) select a, b from unnest($1::bigint[], $2::text[]) with ordinality as k (a, b, n) \
+             order by n returning id"
         );
         assert_eq!(
             COLUMNS.postgres_delete(),

@@ -1,8 +1,9 @@
 //! A transaction as a closure sees it: statements in, rows out, on either engine.
 
 use super::handover::Note;
-use super::rows::Columns;
-use super::sql::{FromRow, Row, Sql, Value};
+use super::outbox::{NewEvent, Outbox, WriteEvents};
+use super::rows::{Cell, Columns};
+use super::sql::{FromRow, Row, Sql};
 use super::wake::{Wake, WakeSet};
 use super::{Env, Error, Result, postgres, sqlite};
 use crate::kernel::clock::Micros;
@@ -40,15 +41,17 @@ pub struct Tx<'a> {
     pub(super) conn: Conn<'a>,
     env: &'a Env,
     now: Micros,
-    pub(super) wakes: WakeSet,
-    pub(super) notes: Vec<Note>,
+    pub(super) left: Left,
+    /// A statement failed: on PostgreSQL the transaction is lost, whatever the closure makes of it.
+    pub(super) failed: bool,
     /// The engine asked to run the transaction again (PostgreSQL: deadlock, serialization).
     pub(super) run_again: bool,
 }
 
 impl<'a> Tx<'a> {
     pub(super) fn new(conn: Conn<'a>, env: &'a Env) -> Tx<'a> {
-        Tx { conn, env, now: env.clock.now(), wakes: WakeSet::default(), notes: Vec::new(), run_again: false }
+        let now = env.clock.now();
+        Tx { conn, env, now, left: Left::default(), failed: false, run_again: false }
     }
 
     /// When the transaction began: the one moment that all its rows carry.
@@ -67,26 +70,52 @@ impl<'a> Tx<'a> {
 
     /// Wakes whoever waits for `kind`, if and after this transaction commits.
     pub fn wake(&mut self, kind: Wake) {
-        self.wakes.add(kind);
+        self.left.wakes.add(kind);
     }
 
     /// Hands something over to this process's delivery engine, if and after this transaction commits.
     pub fn note(&mut self, note: Note) {
-        self.notes.push(note);
+        self.left.notes.push(note);
     }
 
-    /// Inserts many rows, each with a value for each column.
+    /// Has an event written at the end of this transaction.
+    pub fn put_event(&mut self, event: NewEvent, write: WriteEvents) {
+        self.left.outbox.put(event, write);
+    }
+
+    /// Inserts many rows into a table that gives out ids; gives those, in the order of the rows.
     ///
     /// # Errors
     /// As [`Tx::execute`].
-    pub fn insert_rows(&mut self, columns: &Columns, rows: Vec<Vec<Value>>) -> Result<()> {
-        if rows.is_empty() {
-            return Ok(());
-        }
+    pub fn insert_for_ids<'v, const N: usize>(
+        &mut self,
+        columns: &Columns<N>,
+        rows: impl IntoIterator<Item = [Cell<'v>; N]>,
+    ) -> Result<Vec<i64>> {
+        let rows = rows.into_iter();
         let result = match &mut self.conn {
-            Conn::Sqlite(conn) => sqlite::execute_rows(conn, &columns.sqlite_insert(), rows).map(drop),
+            Conn::Sqlite(conn) => sqlite::insert_for_ids(conn, columns.sqlite_insert(), rows),
             Conn::Postgres(session) => {
-                session.execute_arrays(&columns.postgres_insert(), &columns.by_column(rows))
+                session.insert_for_ids(columns.postgres_insert_for_ids(), &columns.by_column(rows))
+            }
+        };
+        self.noted(result)
+    }
+
+    /// Inserts many rows.
+    ///
+    /// # Errors
+    /// As [`Tx::execute`].
+    pub fn insert_rows<'v, const N: usize>(
+        &mut self,
+        columns: &Columns<N>,
+        rows: impl IntoIterator<Item = [Cell<'v>; N]>,
+    ) -> Result<()> {
+        let rows = rows.into_iter();
+        let result = match &mut self.conn {
+            Conn::Sqlite(conn) => sqlite::execute_rows(conn, columns.sqlite_insert(), rows).map(drop),
+            Conn::Postgres(session) => {
+                session.execute_arrays(columns.postgres_insert(), &columns.by_column(rows))
             }
         };
         self.noted(result)
@@ -96,19 +125,18 @@ impl<'a> Tx<'a> {
     ///
     /// # Errors
     /// As [`Tx::execute`].
-    pub fn delete_rows(&mut self, columns: &Columns, rows: Vec<Vec<Value>>) -> Result<Vec<bool>> {
-        if rows.is_empty() {
-            return Ok(Vec::new());
-        }
-        let count = rows.len();
+    pub fn delete_rows<'v, const N: usize>(
+        &mut self,
+        columns: &Columns<N>,
+        rows: impl IntoIterator<Item = [Cell<'v>; N]>,
+    ) -> Result<Vec<bool>> {
+        let rows = rows.into_iter();
         let result = match &mut self.conn {
             Conn::Sqlite(conn) => {
-                let changed = sqlite::execute_rows(conn, &columns.sqlite_delete(), rows);
+                let changed = sqlite::execute_rows(conn, columns.sqlite_delete(), rows);
                 changed.map(|counts| counts.into_iter().map(|n| n > 0).collect())
             }
-            Conn::Postgres(session) => {
-                session.positions(&columns.postgres_delete(), &columns.by_column(rows), count)
-            }
+            Conn::Postgres(session) => session.positions(columns.postgres_delete(), &columns.by_column(rows)),
         };
         self.noted(result)
     }
@@ -166,11 +194,18 @@ impl<'a> Tx<'a> {
     /// # Errors
     /// The database can't answer.
     pub fn lock(&mut self, space: LockSpace, key: i64) -> Result<()> {
+        self.lock_all(space, [key])
+    }
+
+    /// As [`Tx::lock`], on several keys one after the other.
+    ///
+    /// # Errors
+    /// The database can't answer.
+    pub fn lock_all(&mut self, space: LockSpace, keys: impl IntoIterator<Item = i64>) -> Result<()> {
         if let Conn::Postgres(session) = &mut self.conn {
             // Advisory locks know one 64-bit key or two of 32 bits: the space goes into the top byte.
-            let key = ((space as i64) << 56) | (key & 0x00FF_FFFF_FFFF_FFFF);
-            let statement = super::sql("select pg_advisory_xact_lock(?)").bind(key);
-            let result = session.execute(&statement);
+            let key = |key: i64| ((space as i64) << 56) | (key & 0x00FF_FFFF_FFFF_FFFF);
+            let result = session.lock_all(keys.into_iter().map(key).collect());
             self.noted(result)?;
         }
         Ok(())
@@ -187,11 +222,39 @@ impl<'a> Tx<'a> {
         self.lock(space, i64::from_le_bytes(key))
     }
 
+    /// Writes the events that were put off.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        std::mem::take(&mut self.left.outbox).empty(self)
+    }
+
     pub(super) fn noted<T>(&mut self, result: Result<T, Fault>) -> Result<T> {
         result.map_err(|fault| {
+            self.failed = true;
             self.run_again |= fault.run_again;
             fault.error
         })
+    }
+}
+
+/// What closures leave behind for the end of their transaction, and for others if it commits.
+#[derive(Default)]
+pub(super) struct Left {
+    pub(super) wakes: WakeSet,
+    pub(super) notes: Vec<Note>,
+    outbox: Outbox,
+}
+
+impl Left {
+    pub(super) fn merge(&mut self, other: Left) {
+        self.wakes.merge(other.wakes);
+        self.notes.extend(other.notes);
+        self.outbox.merge(other.outbox);
+    }
+
+    /// Tells the others: the transaction has committed.
+    pub(super) fn tell(self, env: &Env) {
+        env.inbox.put(self.notes);
+        env.wakes.wake_all(self.wakes);
     }
 }
 

@@ -10,77 +10,128 @@ mod types;
 pub use self::stream::{Event, after, last_id, latest, list};
 pub use self::types::EventType;
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde_json::Value as Json;
 
 use crate::companies::Scope;
-use crate::db::{self, Columns, EventRow, Fresh, FromRow, Kind, LockSpace, Note, Row, Tx, Wake, sql};
+use crate::db::{
+    self, Cell, Columns, EventRow, Fresh, FromRow, Kind, LockSpace, NewEvent, Note, Row, Tx, Wake, sql,
+};
 use crate::kernel::clock::Micros;
-use crate::kernel::id::{EventId, WebhookId};
+use crate::kernel::id::{CompanyId, EventId, WebhookId};
 
-/// Appends an event and its deliveries. `data` is the API's object at this moment.
+/// Appends an event and its deliveries. `data` is the API's object at this moment. They are written at the end of the
+/// transaction.
 ///
 /// # Errors
 /// The database's.
-pub fn append(tx: &mut Tx<'_>, scope: Scope, event: EventType, data: &Json) -> db::Result<EventId> {
-    // Ids are given out under this lock, so a reader who has seen one has seen all smaller ones.
-    tx.lock(LockSpace::EventLog, scope.company().0)?;
-    let row = Arc::new(insert(tx, scope, event, data)?);
-    let subscribed = subscribed(tx, scope, event)?;
-    let deliveries = subscribed.iter().map(|webhook| webhook.delivery(scope, &row)).collect();
-    tx.insert_rows(&DELIVERIES, deliveries)?;
-    for webhook in subscribed.into_iter().filter(|webhook| webhook.is_active) {
-        let Subscribed { id, activation, revision, .. } = webhook;
-        tx.note(Note::Fresh(Fresh { webhook: id, activation, revision, event: row.clone() }));
-    }
+pub fn append(tx: &mut Tx<'_>, scope: Scope, event: EventType, data: &Json) -> db::Result<()> {
+    let new = NewEvent {
+        company: scope.company(),
+        uid: tx.unique(),
+        kind: event.as_str(),
+        object: event.object(),
+        data: data.to_string(),
+        occurred_at: tx.now(),
+    };
+    tx.put_event(new, write);
     tx.wake(Wake::Events);
-    Ok(row.id)
+    Ok(())
 }
 
-fn insert(tx: &mut Tx<'_>, scope: Scope, event: EventType, data: &Json) -> db::Result<EventRow> {
-    let (uid, data, occurred_at) = (tx.unique(), data.to_string(), tx.now());
-    let (id,): (EventId,) = tx.one(
-        sql("insert into events (uid, company_id, type, object, data, occurred_at)
-             values (?, ?, ?, ?, ?, ?) returning id")
-        .bind(&uid)
-        .bind(scope.company())
-        .bind(event.as_str())
-        .bind(event.object())
-        .bind(&data)
-        .bind(occurred_at),
-    )?;
-    let (kind, object) = (event.as_str().to_owned(), event.object().to_owned());
-    Ok(EventRow { id, uid, kind, object, data, occurred_at })
+/// Writes events with a delivery for each subscribed webhook, and hands those of active ones over.
+fn write(tx: &mut Tx<'_>, new: Vec<NewEvent>) -> db::Result<()> {
+    let companies: BTreeSet<CompanyId> = new.iter().map(|event| event.company).collect();
+    // Ids are given out under these locks, so a reader who has seen one has seen all smaller ones of its company.
+    tx.lock_all(LockSpace::EventLog, companies.iter().map(|company| company.0))?;
+    let ids = tx.insert_for_ids(&EVENTS, new.iter().map(event_row))?;
+    let mut webhooks: HashMap<CompanyId, Vec<Subscriber>> = HashMap::new();
+    for company in companies {
+        webhooks.insert(company, subscribers(tx, company)?);
+    }
+    let events: Vec<(CompanyId, Arc<EventRow>)> = new.into_iter().zip(ids).map(written).collect();
+    let mut deliveries = Vec::new();
+    for (company, event) in &events {
+        let subscribed = webhooks[company].iter().filter(|webhook| webhook.wants(&event.kind));
+        deliveries.extend(subscribed.map(|webhook| (*company, event, webhook)));
+    }
+    tx.insert_rows(&DELIVERIES, deliveries.iter().map(delivery_row))?;
+    for (_, event, webhook) in deliveries.into_iter().filter(|(.., webhook)| webhook.is_active) {
+        let Subscriber { id, activation, revision, .. } = *webhook;
+        tx.note(Note::Fresh(Fresh { webhook: id, activation, revision, event: event.clone() }));
+    }
+    Ok(())
 }
 
-/// A webhook that gets the event, whatever its status.
-struct Subscribed {
+static EVENTS: Columns<6> = Columns::new(
+    "events",
+    [
+        ("uid", Kind::Text),
+        ("company_id", Kind::Int),
+        ("type", Kind::Text),
+        ("object", Kind::Text),
+        ("data", Kind::Text),
+        ("occurred_at", Kind::Int),
+    ],
+);
+
+fn event_row(new: &NewEvent) -> [Cell<'_>; 6] {
+    [
+        (&new.uid).into(),
+        new.company.into(),
+        new.kind.into(),
+        new.object.into(),
+        (&new.data).into(),
+        new.occurred_at.into(),
+    ]
+}
+
+fn written((new, id): (NewEvent, i64)) -> (CompanyId, Arc<EventRow>) {
+    let NewEvent { company, uid, kind, object, data, occurred_at } = new;
+    let (kind, object) = (kind.to_owned(), object.to_owned());
+    (company, Arc::new(EventRow { id: EventId(id), uid, kind, object, data, occurred_at }))
+}
+
+/// A webhook, whatever its status.
+struct Subscriber {
     id: WebhookId,
     activation: i64,
     revision: i64,
     is_active: bool,
+    /// As stored.
+    events: String,
 }
 
-impl FromRow for Subscribed {
-    fn from_row(row: &mut Row<'_>) -> db::Result<Subscribed> {
-        Ok(Subscribed { id: row.get()?, activation: row.get()?, revision: row.get()?, is_active: row.get()? })
+impl FromRow for Subscriber {
+    fn from_row(row: &mut Row<'_>) -> db::Result<Subscriber> {
+        Ok(Subscriber {
+            id: row.get()?,
+            activation: row.get()?,
+            revision: row.get()?,
+            is_active: row.get()?,
+            events: row.get()?,
+        })
     }
 }
 
-/// Types are stored between spaces, so that one that is part of another's name doesn't match.
-fn subscribed(tx: &mut Tx<'_>, scope: Scope, event: EventType) -> db::Result<Vec<Subscribed>> {
-    tx.all(
-        sql("select id, activation, revision, status = 'active' from webhooks
-             where company_id = ? and deleted_at is null and (events = 'all' or events like ?) order by id")
-        .bind(scope.company())
-        .bind(format!("% {} %", event.as_str())),
-    )
+impl Subscriber {
+    /// Types are stored between spaces.
+    fn wants(&self, kind: &str) -> bool {
+        self.events == "all" || self.events.split(' ').any(|word| word == kind)
+    }
 }
 
-const DELIVERIES: Columns = Columns {
-    table: "deliveries",
-    columns: &[
+fn subscribers(tx: &mut Tx<'_>, company: CompanyId) -> db::Result<Vec<Subscriber>> {
+    let statement = "select id, activation, revision, status = 'active', events from webhooks
+                     where company_id = ? and deleted_at is null order by id";
+    tx.all(sql(statement).bind(company))
+}
+
+static DELIVERIES: Columns<9> = Columns::new(
+    "deliveries",
+    [
         ("webhook_id", Kind::Int),
         ("event_id", Kind::Int),
         ("company_id", Kind::Int),
@@ -91,22 +142,22 @@ const DELIVERIES: Columns = Columns {
         ("next_attempt_at", Kind::Int),
         ("created_at", Kind::Int),
     ],
-};
+);
 
-impl Subscribed {
-    fn delivery(&self, scope: Scope, event: &EventRow) -> Vec<db::Value> {
-        vec![
-            self.id.into(),
-            event.id.into(),
-            scope.company().into(),
-            event.kind.as_str().into(),
-            self.activation.into(),
-            0_i64.into(),
-            0_i64.into(),
-            event.occurred_at.into(),
-            event.occurred_at.into(),
-        ]
-    }
+fn delivery_row<'a>(
+    (company, event, webhook): &(CompanyId, &'a Arc<EventRow>, &Subscriber),
+) -> [Cell<'a>; 9] {
+    [
+        webhook.id.into(),
+        event.id.into(),
+        (*company).into(),
+        event.kind.as_str().into(),
+        webhook.activation.into(),
+        0_i64.into(),
+        0_i64.into(),
+        event.occurred_at.into(),
+        event.occurred_at.into(),
+    ]
 }
 
 /// The body of a request to a webhook. `data` is spliced in as it was stored: the same event and target

@@ -1,14 +1,11 @@
 //! One vetted connection.
 //!
 //! Decides: which addresses of a host are dialled, in what rhythm, and what stands between the socket and HTTP (TLS or
-//! nothing). Does not decide: when connections are made or kept, which is the pool's business (hyper-util's client,
-//! which calls this as its connector).
+//! nothing). Does not decide: when connections are made or kept, which is the pool's business ([`pool`](super::pool)).
 //!
-//! The check has to sit here and not in a resolver hook: the pool's resolver is not asked for literal addresses. Every
-//! answer of DNS is vetted at the moment of dialling, so a name that changes its address between registration and
+//! Every answer of DNS is vetted at the moment of dialling, so a name that changes its address between registration and
 //! delivery ("DNS rebinding") gains nothing, and the connected socket's peer is vetted once more.
 
-use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,7 +17,6 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use hyper::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
 use rustls::pki_types::ServerName;
@@ -32,15 +28,14 @@ use super::failure::{Failure, FailureKind};
 use super::resolve::Resolver;
 use crate::kernel::address::{self, Refusal};
 
-/// Longest time for DNS, connect and TLS together. A request's own deadline, usually shorter, drops the connector with
-/// it; this one bounds connections that the pool finishes in the background after another became free.
+/// Longest time for DNS, connect and TLS together. A request's own deadline is usually shorter.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(15);
 /// Most addresses of one host that are dialled. Real hosts have two to eight; a hostile answer can hold hundreds.
 const ADDRESSES_MAX: usize = 8;
 /// Head start of an address before the next is dialled as well (RFC 8305 section 5, "connection attempt delay").
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// Makes connections for the pool. Cheap to clone, which the pool does for each.
+/// Makes connections for the pool. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Connector(Arc<Parts>);
 
@@ -90,8 +85,12 @@ impl Connector {
         }
     }
 
-    async fn connect(self, uri: Uri) -> Result<Wire, Failure> {
-        tokio::time::timeout(CONNECT_TIME_MAX, self.connect_unbounded(&uri))
+    /// A connection to the URI's host.
+    ///
+    /// # Errors
+    /// All kinds that come before a request.
+    pub(super) async fn connect(&self, uri: &Uri) -> Result<Wire, Failure> {
+        tokio::time::timeout(CONNECT_TIME_MAX, self.connect_unbounded(uri))
             .await
             .unwrap_or_else(|_| Err(Failure::timeout("no connection", CONNECT_TIME_MAX)))
     }
@@ -121,20 +120,6 @@ impl Connector {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| Failure::new(FailureKind::Tls, "the host's name cannot be in a certificate"))?;
         self.0.tls.connect(name, stream).await.map_err(|error| Failure::from_handshake(&error))
-    }
-}
-
-impl tower::Service<Uri> for Connector {
-    type Response = Wire;
-    type Error = Failure;
-    type Future = Pin<Box<dyn Future<Output = Result<Wire, Failure>> + Send>>;
-
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        Box::pin(self.clone().connect(uri))
     }
 }
 
@@ -192,7 +177,7 @@ fn not_itself(stream: TcpStream) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// A connection as the pool sees it.
+/// A connection below HTTP.
 pub(super) struct Wire {
     io: Layer,
     remote: SocketAddr,
@@ -204,13 +189,10 @@ enum Layer {
     Tls(Box<TokioIo<TlsStream<TcpStream>>>),
 }
 
-/// The address at the other end, found in a response's extensions.
-#[derive(Clone, Copy)]
-pub(super) struct Remote(pub(super) SocketAddr);
-
-impl Connection for Wire {
-    fn connected(&self) -> Connected {
-        Connected::new().extra(Remote(self.remote))
+impl Wire {
+    /// The address at the other end.
+    pub(super) fn remote(&self) -> SocketAddr {
+        self.remote
     }
 }
 

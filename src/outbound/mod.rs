@@ -12,58 +12,44 @@
 //!   connection closed.
 //! - Bodies are counted in bytes as they come from the wire and never decompressed; `accept-encoding: identity` asks
 //!   for none.
-//! - Connections are kept alive per scheme, host and port. The pool sends a request again on a new connection only if
-//!   a kept one turned out closed before a byte of the request was written (hyper hands the request back untouched
-//!   then). That is wanted: the receiver has seen nothing, so it is not a second POST.
+//! - Connections are kept alive per scheme, host and port. A request is sent again on a new connection only if a kept one
+//!   turned out closed before a byte of it was written (hyper hands the request back untouched then). That is wanted:
+//!   the receiver has seen nothing, so it is not a second POST.
 //!
 //! Odd facts: hyper reads on while interim answers (1xx, RFC 9110 section 15.2) come, without a limit, so they are
 //! counted here. A receiver may answer before it has read everything, which counts.
 
 mod connector;
 mod failure;
+mod pool;
 mod resolve;
 mod target;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Uri};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::capture_connection;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use ipnet::IpNet;
 use rustls::RootCertStore;
-use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use connector::{Connector, Remote};
+use connector::Connector;
 pub use failure::{Failure, FailureKind};
+use pool::{Lease, Pool};
 use resolve::Resolver;
 pub use resolve::ResolverChoice;
 pub use target::{TARGET_BYTES_MAX, TargetError};
 
-/// How long an unused connection is kept. Common servers close theirs after 60 to 120 s.
-const IDLE_TIME_MAX: Duration = Duration::from_secs(90);
-/// Unused connections kept per host: as many as a delivery engine has in flight to one webhook at most, since those
-/// beyond it are closed with each lull between two batches and dialled again. Each costs about 16 kB and a descriptor.
-const IDLE_PER_HOST_MAX: usize = 64;
 /// TLS sessions remembered for resumption, over all hosts. A full handshake costs ten times a delivery.
 const TLS_SESSIONS_MAX: usize = 2048;
-/// Longest head of an answer, status line and all headers, in bytes. Browsers and proxies stop at 16 to 256 KiB. hyper
-/// looks between two reads, so up to twice as much can pass, never more.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// Most headers in an answer.
-const HEADERS_MAX: usize = 100;
-/// Most interim answers before the final one. Honest hosts send one, or one every few seconds while they think.
-const INTERIM_ANSWERS_MAX: usize = 100;
 /// In place of deadlines that no clock can hold.
 const CENTURY: Duration = Duration::from_secs(100 * 366 * 86_400);
 /// Headers that a caller can't set, because they frame the message or belong to the connection (RFC 9110 section
@@ -133,8 +119,7 @@ pub struct Answer {
 /// Calls strangers. Clones share connections, TLS sessions and DNS answers.
 #[derive(Clone)]
 pub struct Outbound {
-    connector: Connector,
-    client: Arc<Client<Connector, Full<Bytes>>>,
+    pool: Pool,
     user_agent: HeaderValue,
 }
 
@@ -148,14 +133,7 @@ impl Outbound {
         let user_agent = HeaderValue::from_str(&options.user_agent).context("reading the user agent")?;
         let tls = tls_config(options.roots).context("setting up TLS")?;
         let connector = Connector::new(options.allow, Resolver::new(options.resolver), tls);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIME_MAX)
-            .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
-            .http1_max_buf_size(HEAD_BYTES_MAX)
-            .http1_max_headers(HEADERS_MAX)
-            .build(connector.clone());
-        Ok(Outbound { connector, client: Arc::new(client), user_agent })
+        Ok(Outbound { pool: Pool::new(connector), user_agent })
     }
 
     /// What can be said about a target without asking DNS: its form, and its address if that is written out. The URL
@@ -164,7 +142,7 @@ impl Outbound {
     /// # Errors
     /// All but [`TargetError::Unresolved`].
     pub fn check_target(&self, target: &str) -> Result<Url, TargetError> {
-        target::check(target, self.connector.allow())
+        target::check(target, self.pool.connector().allow())
     }
 
     /// As [`check_target`](Self::check_target), and the name has at least one address that may be called: the same rule
@@ -176,11 +154,11 @@ impl Outbound {
     pub async fn check_target_resolved(&self, target: &str, within: Duration) -> Result<Url, TargetError> {
         let url = self.check_target(target)?;
         if let Some(url::Host::Domain(name)) = url.host() {
-            let addresses = tokio::time::timeout(within, self.connector.resolve(name))
+            let addresses = tokio::time::timeout(within, self.pool.connector().resolve(name))
                 .await
                 .unwrap_or_else(|_| Err(Failure::timeout("no answer from DNS", within)))
                 .map_err(|failure| TargetError::Unresolved(failure.detail))?;
-            self.connector.vet(addresses).map_err(TargetError::Refused)?;
+            self.pool.connector().vet(addresses).map_err(TargetError::Refused)?;
         }
         Ok(url)
     }
@@ -216,45 +194,30 @@ impl Outbound {
     async fn begin(&self, request: Request, within: Duration) -> Result<Answering, Failure> {
         let now = Instant::now();
         let deadline = now.checked_add(within).unwrap_or_else(|| now + CENTURY);
-        let mut request = self.prepare(request)?;
-        let connection = capture_connection(&mut request);
-        let response = match timeout_at(deadline, self.answer(request)).await {
+        let (request, connected) = (self.prepare(request)?, AtomicBool::new(false));
+        let (response, lease) = match timeout_at(deadline, self.pool.send(request, &connected)).await {
             Ok(answer) => answer?,
             Err(_elapsed) => {
-                let connected = connection.connection_metadata().is_some();
+                let connected = connected.load(Ordering::Relaxed);
                 let phase = if connected { "connected, but no answer" } else { "no connection" };
                 return Err(Failure::timeout(phase, within));
             }
         };
         let (parts, body) = response.into_parts();
-        let remote = parts.extensions.get::<Remote>().map(|remote| remote.0);
         Ok(Answering {
             status: parts.status.as_u16(),
             headers: parts.headers,
-            remote,
+            remote: lease.remote(),
             body,
+            lease,
             deadline,
             within,
         })
     }
 
-    /// The final answer, unless too many others precede it.
-    async fn answer(
-        &self,
-        mut request: hyper::Request<Full<Bytes>>,
-    ) -> Result<hyper::Response<Incoming>, Failure> {
-        let flooded = watch_interim(&mut request);
-        tokio::select! {
-            biased;
-            () = flooded.notified() => {
-                Err(Failure::new(FailureKind::Protocol, "the host sends interim answers without end"))
-            }
-            answer = self.client.request(request) => answer.map_err(|error| Failure::classify(&error)),
-        }
-    }
-
     fn prepare(&self, request: Request) -> Result<hyper::Request<Full<Bytes>>, Failure> {
         let uri = self.check_request(&request)?;
+        let host = host_header(&uri);
         let mut prepared = hyper::Request::new(Full::new(request.body));
         *prepared.method_mut() = request.method;
         *prepared.uri_mut() = uri;
@@ -263,6 +226,7 @@ impl Outbound {
         for owned in &OWNED_HEADERS {
             headers.remove(owned);
         }
+        headers.insert(header::HOST, host);
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.entry(header::USER_AGENT).or_insert_with(|| self.user_agent.clone());
         Ok(prepared)
@@ -272,21 +236,16 @@ impl Outbound {
         if request.method == Method::CONNECT {
             return Err(Failure::new(FailureKind::Blocked, "the target must not be a tunnel"));
         }
-        target::check_url(&request.url, self.connector.allow())
+        target::check_url(&request.url, self.pool.connector().allow())
             .map_err(|error| Failure::new(FailureKind::Blocked, format!("the target {error}")))
     }
 }
 
-/// Notified once there have been more than [`INTERIM_ANSWERS_MAX`].
-fn watch_interim(request: &mut hyper::Request<Full<Bytes>>) -> Arc<Notify> {
-    let (count, flooded) = (AtomicUsize::new(0), Arc::new(Notify::new()));
-    let notified = flooded.clone();
-    hyper::ext::on_informational(request, move |_interim| {
-        if count.fetch_add(1, Ordering::Relaxed) == INTERIM_ANSWERS_MAX {
-            notified.notify_one();
-        }
-    });
-    flooded
+/// RFC 9110 section 7.2: host and port, the latter if it isn't the scheme's own, which the URL's parser drops. What has
+/// been checked has no user name in it.
+fn host_header(uri: &Uri) -> HeaderValue {
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    HeaderValue::from_str(authority).expect("an authority has only printable ASCII")
 }
 
 /// Whether a request's header of this name would be dropped; so that it can be refused where somebody sets it.
@@ -315,6 +274,7 @@ struct Answering {
     headers: HeaderMap,
     remote: Option<SocketAddr>,
     body: Incoming,
+    lease: Lease,
     deadline: Instant,
     within: Duration,
 }
@@ -327,7 +287,7 @@ impl Answering {
             if Instant::now() >= self.deadline {
                 return Err(self.late());
             }
-            let frame = match timeout_at(self.deadline, self.body.frame()).await {
+            let frame = match timeout_at(self.deadline, self.lease.frame(&mut self.body)).await {
                 Ok(None) => return Ok(None),
                 Ok(Some(Ok(frame))) => frame,
                 Ok(Some(Err(error))) => return Err(Failure::classify(&error).with_status(self.status)),

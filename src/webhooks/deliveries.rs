@@ -70,21 +70,32 @@ pub struct Delivery {
     pub delivered_at: Option<Micros>,
 }
 
-/// What is pending; `case` derives what is held. Conditions, order and limit follow, and then [`THEIR_EVENTS`]: the
-/// limit is inside, so that events are looked up for the rows of a page and no others.
+/// What is pending; `case` derives what is held.
 const PENDING: &str = "select d.webhook_id, d.event_id, e.uid, d.event_type,
-    case when d.status <> 'active' then 'held' else 'pending' end,
-    d.attempts, d.next_attempt_at, d.created_at, cast(null as bigint)
-    from (select d.webhook_id, d.event_id, d.event_type, w.status, d.attempts, d.next_attempt_at, d.created_at
-          from deliveries d join webhooks w on w.id = d.webhook_id where d.webhook_id = ? and d.company_id = ?";
-
-/// What is over, in the same columns and to be continued in the same way.
+    case when w.status <> 'active' then 'held' else 'pending' end,
+    d.attempts, d.next_attempt_at, d.created_at, cast(null as bigint)";
+/// What is over, in the same columns.
 const FINISHED: &str = "select d.webhook_id, d.event_id, e.uid, d.event_type, d.state, d.attempts,
-    cast(null as bigint), d.created_at, case when d.state = 'delivered' then d.finished_at end
-    from (select d.* from finished_deliveries d where d.webhook_id = ? and d.company_id = ?";
+    cast(null as bigint), d.created_at, case when d.state = 'delivered' then d.finished_at end";
 
-/// By the primary key; the moment tells the partition.
-const THEIR_EVENTS: &str = ") d join events e on e.id = d.event_id and e.occurred_at = d.created_at";
+/// Webhook, event and company follow.
+const PENDING_ONE: &str = "from deliveries d join webhooks w on w.id = d.webhook_id
+    join events e on e.id = d.event_id and e.occurred_at = d.created_at
+    where d.webhook_id = ? and d.event_id = ? and d.company_id = ?";
+/// Webhook, moment, event and company follow.
+const FINISHED_ONE: &str = "from finished_deliveries d
+    join events e on e.id = d.event_id and e.occurred_at = d.created_at
+    where d.webhook_id = ? and d.created_at = ? and d.event_id = ? and d.company_id = ?";
+
+/// The rows of a page, after their keys: `k` is chosen by an index alone, and only then are rows and events looked
+/// up, by their primary keys. SQLite keeps the order of a `cross join`; else it may begin with the rows. Webhook and
+/// company follow.
+const PENDING_PAGE: &str = "from k cross join deliveries d join webhooks w on w.id = d.webhook_id
+    join events e on e.id = d.event_id and e.occurred_at = d.created_at
+    where d.webhook_id = ? and d.event_id = k.event_id and d.company_id = ?";
+const FINISHED_PAGE: &str = "from k cross join finished_deliveries d
+    join events e on e.id = d.event_id and e.occurred_at = d.created_at
+    where d.webhook_id = ? and d.created_at = k.created_at and d.event_id = k.event_id and d.company_id = ?";
 
 impl FromRow for Delivery {
     fn from_row(row: &mut Row<'_>) -> db::Result<Delivery> {
@@ -137,44 +148,59 @@ pub struct DeliveryFilter {
 }
 
 impl DeliveryFilter {
-    fn statement(&self, select: &'static str, of: (WebhookId, Scope), page: Page) -> Sql {
-        let mut statement = sql(select).bind(of.0).bind(of.1.company());
+    /// The keys of a page's rows in a table, as `k`. `states` is a condition.
+    fn keys(&self, table: &str, states: &str, webhook: WebhookId, page: Page) -> Sql {
+        let of = format!("with k as (select created_at, event_id from {table} where webhook_id = ?{states}");
+        let mut statement = sql(of).bind(webhook);
         if let Some((at, id)) = page.after_moment() {
-            statement = statement.and(" and (d.created_at, d.event_id) < (?, ?)").bind(at).bind(id);
+            statement = statement.and(" and (created_at, event_id) < (?, ?)").bind(at).bind(id);
         }
         if let Some(event) = self.event {
-            statement = statement.and(" and d.event_type = ?").bind(event.as_str());
+            statement = statement.and(" and event_type = ?").bind(event.as_str());
         }
         if let Some(from) = self.from {
-            statement = statement.and(" and d.created_at >= ?").bind(from);
+            statement = statement.and(" and created_at >= ?").bind(from);
         }
         if let Some(to) = self.to {
-            statement = statement.and(" and d.created_at < ?").bind(to);
+            statement = statement.and(" and created_at < ?").bind(to);
         }
-        statement
+        statement.and(" order by created_at desc, event_id desc limit ?) ").bind(page.fetch_limit())
     }
 
     /// What is pending and fits; None if nothing can.
-    fn pending(&self, of: (WebhookId, Scope), page: Page) -> Option<Sql> {
-        let statement = self.statement(PENDING, of, page);
-        Some(match self.state {
-            None => statement,
-            Some(DeliveryState::Held) => statement.and(" and w.status <> 'active'"),
-            Some(DeliveryState::Pending) => statement.and(" and w.status = 'active'"),
-            Some(_) => return None,
-        })
+    fn pending(&self, (webhook, scope): (WebhookId, Scope), page: Page) -> Option<Sql> {
+        // A webhook's are held all or none.
+        let status = match self.state {
+            None => "",
+            Some(DeliveryState::Held) => " and w.status <> 'active'",
+            Some(DeliveryState::Pending) => " and w.status = 'active'",
+            Some(
+                DeliveryState::Delivered
+                | DeliveryState::Exhausted
+                | DeliveryState::Cancelled
+                | DeliveryState::Expired,
+            ) => return None,
+        };
+        let keys = self.keys("deliveries {{by_time}}", "", webhook, page);
+        let rows = keys.and(&format!("{PENDING} {PENDING_PAGE}{status}"));
+        Some(rows.bind(webhook).bind(scope.company()))
     }
 
     /// What is over and fits; None if nothing can.
-    fn finished(&self, of: (WebhookId, Scope), page: Page) -> Option<Sql> {
-        let statement = self.statement(FINISHED, of, page);
-        Some(match self.state {
-            None => statement,
+    fn finished(&self, (webhook, scope): (WebhookId, Scope), page: Page) -> Option<Sql> {
+        let by_type = if self.event.is_some() { "{{by_type}}" } else { "{{by_key}}" };
+        let (index, states) = match self.state {
+            None => (by_type, String::new()),
             Some(DeliveryState::Held | DeliveryState::Pending) => return None,
-            Some(state @ DeliveryState::Delivered) => statement.and(" and d.state = ?").bind(state.as_str()),
+            Some(DeliveryState::Delivered) => (by_type, " and state = 'delivered'".to_owned()),
             // In so many words, so that the index on what wasn't delivered serves.
-            Some(state) => statement.and(" and d.state = ? and d.state <> 'delivered'").bind(state.as_str()),
-        })
+            Some(state @ (DeliveryState::Exhausted | DeliveryState::Cancelled | DeliveryState::Expired)) => {
+                ("{{by_state}}", format!(" and state = '{}' and state <> 'delivered'", state.as_str()))
+            }
+        };
+        let keys = self.keys(&format!("finished_deliveries {index}"), &states, webhook, page);
+        let rows = keys.and(&format!("{FINISHED} {FINISHED_PAGE}"));
+        Some(rows.bind(webhook).bind(scope.company()))
     }
 }
 
@@ -194,8 +220,6 @@ pub async fn list(
         .read("deliveries.list", move |tx| {
             let mut rows: Vec<Delivery> = Vec::new();
             for part in [filter.pending(of, page), filter.finished(of, page)].into_iter().flatten() {
-                let order = " order by d.created_at desc, d.event_id desc limit ?";
-                let part = part.and(order).bind(page.fetch_limit()).and(THEIR_EVENTS);
                 rows.extend(tx.all::<Delivery>(part)?);
             }
             rows.sort_by_key(|d| Reverse((d.created_at, d.event_id)));
@@ -311,14 +335,12 @@ fn find_bare(
     let statement = "select id, occurred_at from events where uid = ? and company_id = ?";
     let event: Option<(EventId, Micros)> = tx.find(sql(statement).bind(uid).bind(scope.company()))?;
     let Some((event, created_at)) = event else { return Ok(None) };
-    let bind = |select: &str| sql(select.to_owned()).bind(webhook).bind(scope.company());
-    let pending = tx.find(bind(PENDING).and(" and d.event_id = ?").bind(event).and(THEIR_EVENTS))?;
-    if pending.is_some() {
-        return Ok(pending);
+    let pending = sql(format!("{PENDING} {PENDING_ONE}")).bind(webhook).bind(event).bind(scope.company());
+    if let Some(pending) = tx.find(pending)? {
+        return Ok(Some(pending));
     }
-    let finished =
-        bind(FINISHED).and(" and d.created_at = ? and d.event_id = ?").bind(created_at).bind(event);
-    tx.find(finished.and(THEIR_EVENTS))
+    let finished = sql(format!("{FINISHED} {FINISHED_ONE}")).bind(webhook).bind(created_at).bind(event);
+    tx.find(finished.bind(scope.company()))
 }
 
 /// Sends a delivery again, as a new series under the same id; at once if the webhook is active, else it
@@ -429,26 +451,24 @@ impl FromRow for Pending {
 /// The database's.
 pub(super) fn end_pending(tx: &mut Tx<'_>, which: Sql, limit: i64, state: DeliveryState) -> db::Result<u64> {
     let pending: Vec<Pending> = tx.all(which.and(" limit ?").bind(limit))?;
-    let key = |p: &Pending| vec![p.webhook.into(), p.event.into(), p.attempts.into()];
+    let key = |p: &Pending| [p.webhook.into(), p.event.into(), p.attempts.into()];
     // One that was attempted or finished since it was read is left alone.
-    let found = tx.delete_rows(&super::record::PENDING, pending.iter().map(key).collect())?;
+    let found = tx.delete_rows(&super::record::PENDING, pending.iter().map(key))?;
     let now = tx.now();
     let ended: Vec<_> = pending.iter().zip(found).filter(|(_, found)| *found).map(|(p, _)| p).collect();
     let rows = ended.iter().map(|p| {
-        let (kind, state) = (p.event_type.as_str().into(), state.as_str().into());
-        let (webhook, company) = (p.webhook.into(), p.company.into());
-        vec![
-            webhook,
+        [
+            p.webhook.into(),
             p.event.into(),
-            company,
-            kind,
-            state,
+            p.company.into(),
+            p.event_type.as_str().into(),
+            state.as_str().into(),
             p.attempts.into(),
             p.created_at.into(),
             now.into(),
         ]
     });
-    tx.insert_rows(&super::record::FINISHED, rows.collect())?;
+    tx.insert_rows(&super::record::FINISHED, rows)?;
     Ok(u64::try_from(ended.len()).unwrap_or(u64::MAX))
 }
 

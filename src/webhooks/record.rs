@@ -12,7 +12,7 @@ use super::schedule::{self, Next, Series};
 use super::scheduler::Verdict;
 use super::shards::{self, NodeId};
 use super::{DeliveryState, Status, deactivate, health};
-use crate::db::{self, Columns, FromRow, Kind, Row, Tx, Value, sql};
+use crate::db::{self, Cell, Columns, FromRow, Kind, Row, Tx, sql};
 use crate::kernel::clock::Micros;
 use crate::kernel::id::{CompanyId, EventId, WebhookId};
 
@@ -65,14 +65,12 @@ pub fn batch(
 }
 
 /// What names a pending delivery as it was seen: one that was attempted since isn't meant.
-pub(super) const PENDING: Columns = Columns {
-    table: "deliveries",
-    columns: &[("webhook_id", Kind::Int), ("event_id", Kind::Int), ("attempts", Kind::Int)],
-};
+pub(super) static PENDING: Columns<3> =
+    Columns::new("deliveries", [("webhook_id", Kind::Int), ("event_id", Kind::Int), ("attempts", Kind::Int)]);
 
-pub(super) const FINISHED: Columns = Columns {
-    table: "finished_deliveries",
-    columns: &[
+pub(super) static FINISHED: Columns<8> = Columns::new(
+    "finished_deliveries",
+    [
         ("webhook_id", Kind::Int),
         ("event_id", Kind::Int),
         ("company_id", Kind::Int),
@@ -82,11 +80,11 @@ pub(super) const FINISHED: Columns = Columns {
         ("created_at", Kind::Int),
         ("finished_at", Kind::Int),
     ],
-};
+);
 
-const ATTEMPTS: Columns = Columns {
-    table: "attempts",
-    columns: &[
+static ATTEMPTS: Columns<11> = Columns::new(
+    "attempts",
+    [
         ("webhook_id", Kind::Int),
         ("event_id", Kind::Int),
         ("number", Kind::Int),
@@ -99,48 +97,50 @@ const ATTEMPTS: Columns = Columns {
         ("error_detail", Kind::Text),
         ("response_body", Kind::Text),
     ],
-};
+);
 
 fn delivered(tx: &mut Tx<'_>, successes: &[&Ended]) -> db::Result<()> {
-    let keys = successes.iter().map(|e| vec![e.webhook.into(), e.event.into(), i64::from(e.earlier).into()]);
-    let found = tx.delete_rows(&PENDING, keys.collect())?;
+    let found = tx.delete_rows(&PENDING, successes.iter().map(|e| pending_row(e)))?;
     let now = tx.now();
-    let (mut finished, mut attempts) = (Vec::new(), Vec::new());
+    let mut ended_now = Vec::new();
     let mut recovered = HashSet::new();
     for (ended, found) in successes.iter().zip(found) {
         if !found {
             late(tx, ended)?;
             continue;
         }
-        finished.push(finished_row(ended, DeliveryState::Delivered, now));
-        attempts.push(attempt_row(ended));
+        ended_now.push(*ended);
         if ended.failing && recovered.insert(ended.webhook) {
             health::recovered(tx, ended)?;
         }
     }
-    tx.insert_rows(&FINISHED, finished)?;
-    tx.insert_rows(&ATTEMPTS, attempts)
+    tx.insert_rows(&FINISHED, ended_now.iter().map(|e| finished_row(e, DeliveryState::Delivered, now)))?;
+    tx.insert_rows(&ATTEMPTS, ended_now.iter().map(|e| attempt_row(e)))
 }
 
-fn finished_row(ended: &Ended, state: DeliveryState, now: Micros) -> Vec<Value> {
-    vec![
+fn pending_row(ended: &Ended) -> [Cell<'_>; 3] {
+    [ended.webhook.into(), ended.event.into(), ended.earlier.into()]
+}
+
+fn finished_row(ended: &Ended, state: DeliveryState, now: Micros) -> [Cell<'_>; 8] {
+    [
         ended.webhook.into(),
         ended.event.into(),
         ended.company.into(),
         ended.event_type.as_str().into(),
         state.as_str().into(),
-        i64::from(ended.earlier + 1).into(),
+        (ended.earlier + 1).into(),
         ended.created_at.into(),
         now.into(),
     ]
 }
 
-fn attempt_row(ended: &Ended) -> Vec<Value> {
+fn attempt_row(ended: &Ended) -> [Cell<'_>; 11] {
     let outcome = &ended.outcome;
-    vec![
+    [
         ended.webhook.into(),
         ended.event.into(),
-        i64::from(ended.earlier + 1).into(),
+        (ended.earlier + 1).into(),
         outcome.started_at.into(),
         i64::try_from(outcome.duration.as_millis()).unwrap_or(i64::MAX).into(),
         (&outcome.target).into(),
@@ -165,7 +165,7 @@ fn late(tx: &mut Tx<'_>, ended: &Ended) -> db::Result<()> {
             .bind(i64::from(ended.earlier)),
     )?;
     if counted > 0 {
-        tx.insert_rows(&ATTEMPTS, vec![attempt_row(ended)])?;
+        tx.insert_rows(&ATTEMPTS, [attempt_row(ended)])?;
     }
     Ok(())
 }
@@ -196,7 +196,7 @@ fn failed(tx: &mut Tx<'_>, gaps: &[Duration], ended: &Ended) -> db::Result<Verdi
         late(tx, ended)?;
         return Ok(Verdict::Done);
     };
-    tx.insert_rows(&ATTEMPTS, vec![attempt_row(ended)])?;
+    tx.insert_rows(&ATTEMPTS, [attempt_row(ended)])?;
     let series = series(&present, ended);
     let chance = u64::from_le_bytes(tx.seed().bytes());
     match schedule::next(gaps, series, ended.outcome.retry_after, chance) {
@@ -240,10 +240,9 @@ fn retry(tx: &mut Tx<'_>, ended: &Ended, series: Series, at: Micros) -> db::Resu
 /// The webhook is deactivated with it, unless it was paused, changed or verified again while the attempt
 /// was on its way.
 fn exhausted(tx: &mut Tx<'_>, ended: &Ended, series: Series) -> db::Result<Verdict> {
-    let key = vec![ended.webhook.into(), ended.event.into(), i64::from(ended.earlier).into()];
-    tx.delete_rows(&PENDING, vec![key])?;
+    tx.delete_rows(&PENDING, [pending_row(ended)])?;
     let now = tx.now();
-    tx.insert_rows(&FINISHED, vec![finished_row(ended, DeliveryState::Exhausted, now)])?;
+    tx.insert_rows(&FINISHED, [finished_row(ended, DeliveryState::Exhausted, now)])?;
     let statement =
         "select status, activation from webhooks where id = ? and deleted_at is null {{for_update}}";
     let webhook: Option<(String, i64)> = tx.find(sql(statement).bind(ended.webhook))?;

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::config::Retention;
 use crate::ctx::Ctx;
-use crate::db::{self, Columns, Day, DayTable, Db, Kind, LockSpace, Tx, sql};
+use crate::db::{self, Cell, Columns, Day, DayTable, Db, FromRow, Kind, LockSpace, Row, Tx, sql};
 use crate::kernel::clock::Micros;
 use crate::kernel::id::{EventId, WebhookId};
 
@@ -138,15 +138,31 @@ fn first_needed(tx: &mut Tx<'_>) -> db::Result<EventId> {
     Ok(pending.map_or(newest, |pending| pending.min(newest)))
 }
 
-const ATTEMPT_KEYS: Columns = Columns {
-    table: "attempts",
-    columns: &[
-        ("webhook_id", Kind::Int),
-        ("event_id", Kind::Int),
-        ("number", Kind::Int),
-        ("started_at", Kind::Int),
-    ],
-};
+static ATTEMPT_KEYS: Columns<4> = Columns::new(
+    "attempts",
+    [("webhook_id", Kind::Int), ("event_id", Kind::Int), ("number", Kind::Int), ("started_at", Kind::Int)],
+);
+
+#[derive(Clone, Copy)]
+struct AttemptKey {
+    event: EventId,
+    webhook: WebhookId,
+    number: i64,
+    started_at: Micros,
+}
+
+impl FromRow for AttemptKey {
+    fn from_row(row: &mut Row<'_>) -> db::Result<AttemptKey> {
+        let (event, webhook) = (row.get()?, row.get()?);
+        Ok(AttemptKey { event, webhook, number: row.get()?, started_at: row.get()? })
+    }
+}
+
+impl AttemptKey {
+    fn row(&self) -> [Cell<'static>; 4] {
+        [self.webhook.into(), self.event.into(), self.number.into(), self.started_at.into()]
+    }
+}
 
 /// Deleting row by row, for so long.
 struct Sweep<'a> {
@@ -209,41 +225,22 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    async fn attempts(&self, before: Micros) -> db::Result<()> {
-        let exists = "select 1 from {{rest_of_attempts}} a
-                      where a.webhook_id = w.id and a.event_id <= ? and a.started_at < ?";
-        let mark = self.db.read("retention.marked", move |tx| marked(tx, before)).await?;
-        let mut after = WebhookId(0);
-        loop {
-            let webhooks = self.webhooks(after, exists, vec![mark.0, before.0]).await?;
-            let Some((last,)) = webhooks.last().copied() else { return Ok(()) };
-            after = last;
-            for (webhook,) in webhooks {
-                if !self.attempts_of(webhook, mark, before).await? {
-                    return Ok(());
-                }
-            }
-        }
-    }
-
     /// The rows are found in transactions that only read: after a replay many young ones may stand before an old one.
-    /// False: time is up.
-    async fn attempts_of(&self, webhook: WebhookId, mark: EventId, before: Micros) -> db::Result<bool> {
-        let mut after = (EventId(0), 0);
+    async fn attempts(&self, before: Micros) -> db::Result<()> {
+        let mark = self.db.read("retention.marked", move |tx| marked(tx, before)).await?;
+        let mut after =
+            AttemptKey { event: EventId(0), webhook: WebhookId(0), number: 0, started_at: before };
         loop {
-            let find = move |tx: &mut Tx<'_>| old_attempts(tx, webhook, after, mark, before);
+            let find = move |tx: &mut Tx<'_>| old_attempts(tx, after, mark, before);
             let found = self.db.read("retention.attempts", find).await?;
-            let Some((event, number, _)) = found.last().copied() else { return Ok(true) };
-            after = (event, number);
+            let Some(last) = found.last().copied() else { return Ok(()) };
+            after = last;
             let delete = move |tx: &mut Tx<'_>| {
-                let key = |(event, number, started): &(EventId, i64, Micros)| {
-                    vec![webhook.into(), (*event).into(), (*number).into(), (*started).into()]
-                };
-                tx.delete_rows(&ATTEMPT_KEYS, found.iter().map(key).collect()).map(drop)
+                tx.delete_rows(&ATTEMPT_KEYS, found.iter().map(|key| key.row())).map(drop)
             };
             self.db.write("retention.attempts", delete).await?;
             if self.pause().await {
-                return Ok(false);
+                return Ok(());
             }
         }
     }
@@ -298,21 +295,20 @@ fn delete_events(tx: &mut Tx<'_>, before: Micros) -> db::Result<u64> {
     )
 }
 
-/// The next old attempts behind `after`, with their number and start.
+/// The next old attempts behind `after`.
 fn old_attempts(
     tx: &mut Tx<'_>,
-    webhook: WebhookId,
-    after: (EventId, i64),
+    after: AttemptKey,
     mark: EventId,
     before: Micros,
-) -> db::Result<Vec<(EventId, i64, Micros)>> {
+) -> db::Result<Vec<AttemptKey>> {
     tx.all(
-        sql("select event_id, number, started_at from {{rest_of_attempts}}
-             where webhook_id = ? and (event_id, number) > (?, ?) and event_id <= ? and started_at < ?
-             order by event_id, number limit ?")
-        .bind(webhook)
-        .bind(after.0)
-        .bind(after.1)
+        sql("select event_id, webhook_id, number, started_at from {{rest_of_attempts}}
+             where (event_id, webhook_id, number) > (?, ?, ?) and event_id <= ? and started_at < ?
+             order by event_id, webhook_id, number limit ?")
+        .bind(after.event)
+        .bind(after.webhook)
+        .bind(after.number)
         .bind(mark)
         .bind(before)
         .bind(CHUNK),

@@ -36,7 +36,7 @@ pub async fn pause(app: &TestApp, company: &TestCompany, id: WebhookId, paused: 
 pub async fn append(app: &TestApp, company: &TestCompany, count: i64) {
     let scope = company.scope;
     let append = move |tx: &mut calltracker::db::Tx<'_>| {
-        (0..count).try_for_each(|n| events::append(tx, scope, EventType::UsageCreated, &usage(n)).map(drop))
+        (0..count).try_for_each(|n| events::append(tx, scope, EventType::UsageCreated, &usage(n)))
     };
     app.write(append).await;
 }

@@ -37,7 +37,7 @@ use calltracker::auth;
 use calltracker::companies::{self, NewCompany, Scope};
 use calltracker::config::{Config, Given};
 use calltracker::ctx::Ctx;
-use calltracker::db::{self, Tx};
+use calltracker::db::{self, Tx, sql};
 use calltracker::events::{self, EventType};
 use calltracker::jobs::AsOf;
 use calltracker::kernel::clock::{Clock, Micros};
@@ -170,9 +170,14 @@ impl TestApp {
         TestCompany { scope: Scope::of(id), id, api, reader }
     }
 
-    /// Appends an event to a company's log and gives its id.
+    /// Appends an event to a company's log and gives its id. Of those that are appended at a time each has another `n`.
     pub async fn append_event(&self, scope: Scope, n: i64) -> i64 {
-        self.write(move |tx| events::append(tx, scope, EventType::UsageCreated, &usage(n))).await.0
+        self.write(move |tx| events::append(tx, scope, EventType::UsageCreated, &usage(n))).await;
+        let statement = "select max(id) from events where company_id = ? and data = ?";
+        let find =
+            move |tx: &mut Tx<'_>| tx.one(sql(statement).bind(scope.company()).bind(usage(n).to_string()));
+        let (id,): (i64,) = self.ctx.db.read("test", find).await.expect("the event is there");
+        id
     }
 
     /// Writes the signs of life of visits that wait.
