@@ -37,6 +37,7 @@ mod listen;
 mod main_job;
 mod messages;
 mod nodes;
+mod number_orders;
 mod outbound;
 mod outbound_hostile;
 mod outbound_ssrf;

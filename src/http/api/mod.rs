@@ -21,6 +21,7 @@ mod companies;
 mod deliveries;
 mod events;
 mod messages;
+mod number_orders;
 mod replays;
 mod trackers;
 mod usage;
@@ -68,6 +69,7 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
         companies::ROUTES,
         carriers::ROUTES,
         trackers::ROUTES,
+        number_orders::ROUTES,
         blocked_callers::ROUTES,
         calls::ROUTES,
         messages::ROUTES,

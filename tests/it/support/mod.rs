@@ -129,6 +129,19 @@ impl TestApp {
         TestApp { ctx, api, app, _database: database }
     }
 
+    /// Ends it and starts another server on its database, without background work. Its clock stands where it stood.
+    pub async fn restart(self, company: TestCompany) -> (TestApp, TestCompany) {
+        let TestApp { ctx, api, app, _database } = self;
+        let (config, clock) = (ctx.config.clone(), ctx.clock.clone());
+        drop(ctx);
+        app.stop().await;
+        let outside = Outside { clock, seed: Seed::fixed(2), usage_as_of: AsOf::Clock, run_jobs: false };
+        let app = app::start(config, outside).await.expect("the server starts again");
+        let at = |api: &Api| Api::new(&format!("http://{}", app.address), &api.token);
+        let company = TestCompany { api: at(&company.api), reader: at(&company.reader), ..company };
+        (TestApp { ctx: app.ctx.clone(), api: at(&api), app, _database }, company)
+    }
+
     /// Runs `work` in a transaction.
     pub async fn write<T: Send + 'static>(
         &self,
