@@ -27,6 +27,7 @@ mod crash;
 mod demo;
 mod events;
 mod holding;
+mod install_check;
 mod ladder;
 mod listen;
 mod main_job;
