@@ -83,6 +83,15 @@ create table pool_hours (
     primary key (tracker_id, hour)
 ) {{clustered}};
 
+-- What led to the first contact of a number with the company, as JSON.
+create table contacts (
+    company_id bigint not null references companies (id),
+    number text not null,
+    lead_touch text not null,
+    created_at bigint not null,
+    primary key (company_id, number)
+) {{clustered}};
+
 -- The visit that a call or a message is credited to, how sure that is, and a snapshot of it as JSON ("" if none is
 -- known).
 alter table calls add column session_id bigint;

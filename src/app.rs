@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -22,6 +23,7 @@ use crate::kernel::secret::SecretKey;
 use crate::kernel::seed::Seed;
 use crate::metrics::Metrics;
 use crate::outbound::{Options, Outbound, ResolverChoice};
+use crate::visits::beats::Beats;
 use crate::{auth, http, webhooks};
 
 /// Requests and deliveries in flight may take this long when the program is asked to end.
@@ -41,6 +43,8 @@ pub struct App {
     stop: watch::Sender<bool>,
     server: JoinHandle<()>,
     background: JoinHandle<()>,
+    /// Signs of life of visits, which wait to be written.
+    pub beats: Arc<Beats>,
 }
 
 /// What differs between a server, the demo and a test.
@@ -72,21 +76,24 @@ pub async fn start(config: Config, outside: Outside) -> anyhow::Result<App> {
     let ctx = context(config, outside.clock, outside.seed, ctx_parts, address)?;
     let (stop, stopped) = watch::channel(false);
     let state = http::AppState::new(ctx.clone(), stopped.clone());
+    let beats = state.beats.clone();
     let fresh = state.directory.clone().keep_fresh(ctx.clone(), stopped.clone());
     let router = http::router(state);
     let jobs = jobs::run(ctx.clone(), outside.usage_as_of, stopped.clone());
     let engine = webhooks::run_engine(ctx.clone(), stopped.clone());
+    let (writing, of, until) = (beats.clone(), ctx.clone(), stopped.clone());
     let background = tokio::spawn(async move {
+        let kept = async { tokio::join!(fresh, writing.keep_writing(&of, until)) };
         if outside.run_jobs {
-            tokio::join!(jobs, engine, fresh);
+            tokio::join!(jobs, engine, kept);
         } else {
-            fresh.await;
+            kept.await;
         }
     });
     let server = tokio::spawn(serve(listener, router, stopped));
     let (version, engine) = (env!("CARGO_PKG_VERSION"), ctx.db.engine_name());
     tracing::info!(version, %address, database = engine, "started");
-    Ok(App { address, ctx, stop, server, background })
+    Ok(App { address, ctx, stop, server, background, beats })
 }
 
 impl App {
@@ -97,7 +104,7 @@ impl App {
 
     /// No new work; what is in flight may finish, for ten seconds at most; then the database is closed.
     pub async fn stop(self) {
-        let App { ctx, stop, server, background, .. } = self;
+        let App { ctx, stop, server, background, beats, .. } = self;
         stop.send_replace(true);
         tracing::info!("stopping: what is in flight may finish");
         let deadline = tokio::time::Instant::now() + GRACE;
@@ -106,6 +113,9 @@ impl App {
                 tracing::warn!("work in flight was given up after {} s", GRACE.as_secs());
                 task.abort();
             }
+        }
+        if let Err(error) = beats.write(&ctx).await {
+            tracing::error!(%error, "the last page views and signs of life are lost");
         }
         // The last handle closes the database, which waits for its threads.
         let _ = tokio::task::spawn_blocking(move || drop(ctx)).await;

@@ -37,10 +37,12 @@ pub struct Company {
     pub site_key: String,
     /// The day of the month on which a billing period starts, 1 to 28.
     pub billing_day: i64,
+    /// For how many days the source of a visit counts for later ones that have none of their own.
+    pub source_days: u32,
     pub created_at: Micros,
 }
 
-const COLUMNS: &str = "id, name, time_zone, country, site_key, billing_day, created_at";
+const COLUMNS: &str = "id, name, time_zone, country, site_key, billing_day, source_days, created_at";
 
 impl FromRow for Company {
     fn from_row(row: &mut Row<'_>) -> db::Result<Company> {
@@ -51,6 +53,7 @@ impl FromRow for Company {
             country: row.get()?,
             site_key: row.get()?,
             billing_day: row.get()?,
+            source_days: row.get()?,
             created_at: row.get()?,
         })
     }
@@ -66,6 +69,7 @@ impl Company {
             "country": self.country,
             "site_key": self.site_key,
             "billing_day": self.billing_day,
+            "source_days": self.source_days,
             "created_at": self.created_at.rfc3339(),
         })
     }
@@ -78,6 +82,7 @@ pub struct NewCompany {
     pub time_zone: String,
     pub country: String,
     pub billing_day: i64,
+    pub source_days: u32,
 }
 
 /// Whether `name` is a time zone that we know.
@@ -89,8 +94,9 @@ pub fn is_time_zone(name: &str) -> bool {
 /// The database's.
 pub fn create(tx: &mut Tx<'_>, new: &NewCompany) -> db::Result<Company> {
     let site_key = id::secret("site_", tx.seed());
-    let statement = "insert into companies (name, time_zone, country, site_key, billing_day, created_at)
-                     values (?, ?, ?, ?, ?, ?) returning ";
+    let statement =
+        "insert into companies (name, time_zone, country, site_key, billing_day, source_days, created_at)
+                     values (?, ?, ?, ?, ?, ?, ?) returning ";
     tx.one(
         sql(format!("{statement}{COLUMNS}"))
             .bind(&new.name)
@@ -98,6 +104,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewCompany) -> db::Result<Company> {
             .bind(&new.country)
             .bind(site_key)
             .bind(new.billing_day)
+            .bind(i64::from(new.source_days))
             .bind(tx.now()),
     )
 }
@@ -108,6 +115,15 @@ pub fn create(tx: &mut Tx<'_>, new: &NewCompany) -> db::Result<Company> {
 /// The database's.
 pub fn find(tx: &mut Tx<'_>, id: CompanyId) -> db::Result<Option<Company>> {
     tx.find(sql(format!("select {COLUMNS} from companies where id = ? and deleted_at is null")).bind(id))
+}
+
+/// The company whose site has this key, if it wasn't deleted.
+///
+/// # Errors
+/// The database's.
+pub fn find_by_site_key(tx: &mut Tx<'_>, site_key: &str) -> db::Result<Option<Company>> {
+    let statement = format!("select {COLUMNS} from companies where site_key = ? and deleted_at is null");
+    tx.find(sql(statement).bind(site_key))
 }
 
 /// Newest first. `only` limits the list to one company, for a token that sees no other.
@@ -138,14 +154,15 @@ pub async fn list(db: &Db, only: Option<CompanyId>, page: Page) -> db::Result<Li
 /// # Errors
 /// The database's.
 pub fn update(tx: &mut Tx<'_>, scope: Scope, new: &NewCompany) -> db::Result<Option<Company>> {
-    let statement = "update companies set name = ?, time_zone = ?, country = ?, billing_day = ?
-                     where id = ? and deleted_at is null returning ";
+    let statement = "update companies set name = ?, time_zone = ?, country = ?, billing_day = ?,
+                     source_days = ? where id = ? and deleted_at is null returning ";
     tx.find(
         sql(format!("{statement}{COLUMNS}"))
             .bind(&new.name)
             .bind(&new.time_zone)
             .bind(&new.country)
             .bind(new.billing_day)
+            .bind(i64::from(new.source_days))
             .bind(scope.company()),
     )
 }

@@ -31,6 +31,10 @@ const HOLD_MAX: u32 = 1_000_000;
 const RETENTION_S: u64 = 30 * 24 * 3600;
 /// API requests of one token in a minute.
 const API_RATE_PER_MINUTE: u32 = 1_200;
+/// Requests of the script from one address in a minute: a company's whole office may share one.
+const VISITS_RATE_PER_MINUTE: u32 = 1_200;
+/// Pools' numbers that one address may take in an hour.
+const VISITS_NUMBERS_PER_HOUR: u32 = 120;
 
 /// What the user gave, from one place. A field is a setting: the flag, the environment variable and the
 /// key in the file are all made of its name.
@@ -52,6 +56,9 @@ pub struct Given {
     /// What carriers, pages and receivers see [default: http://<listen>]
     #[arg(long, env = "CALLTRACKER_PUBLIC_URL")]
     public_url: Option<PublicUrl>,
+    /// CIDRs of proxies before this server, whose X-Forwarded-For is believed
+    #[arg(long, env = "CALLTRACKER_TRUSTED_PROXIES", value_delimiter = ',')]
+    trusted_proxies: Option<Vec<IpNet>>,
     /// An account-wide API token with write access that is made at start, for automation
     #[arg(long, env = "CALLTRACKER_BOOTSTRAP_TOKEN", hide_env_values = true)]
     bootstrap_token: Option<BootstrapToken>,
@@ -69,6 +76,8 @@ pub struct Given {
     recordings: RecordingsGiven,
     #[command(flatten)]
     api: ApiGiven,
+    #[command(flatten)]
+    visits: VisitsGiven,
     #[command(flatten)]
     mail: MailGiven,
     #[command(flatten)]
@@ -143,6 +152,25 @@ struct ApiGiven {
 
 #[derive(clap::Args, Deserialize, Clone, Debug, Default)]
 #[serde(deny_unknown_fields, default)]
+struct VisitsGiven {
+    /// Requests of the script on web sites from one address in a minute [default: 1200]
+    #[arg(
+        long = "visits-rate-per-minute",
+        env = "CALLTRACKER_VISITS_RATE_PER_MINUTE",
+        id = "visits_rate_per_minute"
+    )]
+    rate_per_minute: Option<u32>,
+    /// Numbers of pools that visitors from one address may take in an hour [default: 120]
+    #[arg(
+        long = "visits-numbers-per-hour",
+        env = "CALLTRACKER_VISITS_NUMBERS_PER_HOUR",
+        id = "visits_numbers_per_hour"
+    )]
+    numbers_per_hour: Option<u32>,
+}
+
+#[derive(clap::Args, Deserialize, Clone, Debug, Default)]
+#[serde(deny_unknown_fields, default)]
 struct MailGiven {
     /// The server that alerts are mailed through: smtp://user:password@host[:587], or smtps://
     #[arg(
@@ -178,6 +206,7 @@ pub struct Config {
     pub secret_key: Option<SecretKey>,
     /// None: http:// and the address that is really listened on.
     pub public_url: Option<Url>,
+    pub trusted_proxies: Vec<IpNet>,
     pub bootstrap_token: Option<String>,
     pub log: LogLevel,
     pub log_format: LogFormat,
@@ -185,6 +214,7 @@ pub struct Config {
     pub carriers: Carriers,
     pub recordings: Recordings,
     pub api: Api,
+    pub visits: Visits,
     /// None: alerts aren't mailed.
     pub mail: Option<Mail>,
     pub retention: Retention,
@@ -213,6 +243,12 @@ pub struct Recordings {
 #[derive(Clone, Copy, Debug)]
 pub struct Api {
     pub rate_per_minute: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Visits {
+    pub rate_per_minute: u32,
+    pub numbers_per_hour: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -257,6 +293,7 @@ impl Given {
             database_url: self.database_url.or(under.database_url),
             secret_key: self.secret_key.or(under.secret_key).map(|k| k.0),
             public_url: self.public_url.or(under.public_url).map(|u| u.0),
+            trusted_proxies: self.trusted_proxies.or(under.trusted_proxies).unwrap_or_default(),
             bootstrap_token: self.bootstrap_token.or(under.bootstrap_token).map(|t| t.0),
             log: self.log.or(under.log).unwrap_or(LogLevel::Info),
             log_format: self.log_format.or(under.log_format).unwrap_or(LogFormat::Text),
@@ -284,6 +321,7 @@ impl Given {
                     .unwrap_or(API_RATE_PER_MINUTE)
                     .max(1),
             },
+            visits: self.visits.resolve(&under.visits),
             mail: self.mail.or(under.mail).resolve()?,
             retention: Retention {
                 events: or(self.retention.events, under.retention.events, RETENTION_S),
@@ -295,6 +333,14 @@ impl Given {
             return Err(BadConfig(why.to_owned()));
         }
         Ok(config)
+    }
+}
+
+impl VisitsGiven {
+    fn resolve(&self, under: &VisitsGiven) -> Visits {
+        let rate = self.rate_per_minute.or(under.rate_per_minute).unwrap_or(VISITS_RATE_PER_MINUTE);
+        let numbers = self.numbers_per_hour.or(under.numbers_per_hour).unwrap_or(VISITS_NUMBERS_PER_HOUR);
+        Visits { rate_per_minute: rate.max(1), numbers_per_hour: numbers.max(1) }
     }
 }
 

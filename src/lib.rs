@@ -21,6 +21,7 @@ pub mod messages;
 
 pub mod flows;
 pub mod recordings;
+pub mod visits;
 
 pub mod alerts;
 pub mod trackers;

@@ -31,6 +31,13 @@ pub struct ApiLabels {
     pub status: u16,
 }
 
+/// Labels of a request of the script on a web site.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct VisitLabels {
+    pub request: &'static str,
+    pub status: u16,
+}
+
 /// `shard` where several processes share the work, else none.
 pub type ShardLabels = Vec<(&'static str, String)>;
 
@@ -45,6 +52,7 @@ pub struct Metrics {
     pub deliveries_expired: Counter,
     pub carrier_hooks: Family<HookLabels, Counter>,
     pub api_requests: Family<ApiLabels, Counter>,
+    pub visits: Family<VisitLabels, Counter>,
     pub recordings_stored: Counter,
     pub recordings_failed: Counter,
 }
@@ -64,6 +72,9 @@ impl Default for Metrics {
         registry.register("carrier_hooks", "Requests of carriers, by hook and result", carrier_hooks.clone());
         let api_requests = Family::default();
         registry.register("api_requests", "API requests, by operation and status", api_requests.clone());
+        let visits = Family::default();
+        let help = "Requests of the script on web sites, by kind and status";
+        registry.register("visit_requests", help, visits.clone());
         let recordings_stored = Counter::default();
         registry.register("recordings_stored", "Recordings fetched from carriers", recordings_stored.clone());
         let recordings_failed = Counter::default();
@@ -79,6 +90,7 @@ impl Default for Metrics {
             deliveries_expired,
             carrier_hooks,
             api_requests,
+            visits,
             recordings_stored,
             recordings_failed,
         }

@@ -73,6 +73,7 @@ pub async fn company(ctx: &Ctx) -> anyhow::Result<Scope> {
         time_zone: "UTC".to_owned(),
         country: "US".to_owned(),
         billing_day: 1,
+        source_days: 30,
     };
     let made = ctx.db.write("bench.company", move |tx| companies::create(tx, &new)).await?;
     Ok(Scope::of(made.id))

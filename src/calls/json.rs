@@ -19,7 +19,7 @@ impl CallView {
         let kept = |shown: &&super::RecordingBrief| matches!(shown.state, State::Pending | State::Stored);
         let recording_duration = call.recording.as_ref().filter(kept).map_or(0, |shown| shown.duration_s);
         let pages: Json = serde_json::from_str(&source.pages_visited).unwrap_or_else(|_| json!([]));
-        json!({
+        let mut json = json!({
             "id": call.id,
             "company_id": call.company_id,
             "company_name": call.company_name,
@@ -55,6 +55,8 @@ impl CallView {
             "value": call.value,
             "lead_status": call.lead_status,
             "spam": call.spam,
-        })
+        });
+        call.attribution.add_to(&mut json, call.attribution_confidence);
+        json
     }
 }

@@ -2,6 +2,8 @@
 //! twice, late or in another order; two callbacks of one call come one after the other, because each holds the
 //! call's lock first.
 
+use serde_json::Value as Json;
+
 use super::list::view;
 use super::row::{self, Call};
 use super::state::{self, Facts, Treatment};
@@ -18,6 +20,7 @@ use crate::recordings::link::Links;
 use crate::recordings::update::Kind;
 use crate::recordings::{self, Recording};
 use crate::trackers::{self, Settings, blocked, route};
+use crate::visits;
 
 /// How long after a call's end its recording may be told of. The carrier is asked after that.
 const RECORDINGS_WAIT: std::time::Duration = std::time::Duration::from_secs(5 * 60);
@@ -247,6 +250,8 @@ fn insert(
 ) -> db::Result<CallId> {
     let caller = arrival.from.as_ref();
     let first = is_first_time(tx, via.scope, caller)?;
+    let credit =
+        visits::attribute(tx, via.scope, &route.tracker.settings, route.number_id, caller, started_at)?;
     let by_plan = || caller.map(PhoneNumber::country).unwrap_or_default();
     let country = if arrival.geo.country.is_empty() { by_plan() } else { arrival.geo.country.clone() };
     let tracker = &route.tracker;
@@ -261,9 +266,10 @@ fn insert(
          tracking_number, caller_number, caller_name, caller_city, caller_state, caller_zip, caller_country,
          forwarded_from, attestation, is_first_time, source_channel, source_referrer, source_keyword,
          landing_page, pages_visited, gclid, visitor_ip, status, started_at, call_duration, treatment,
-         leg_answered, whisper_started, checked_at, note, lead_status, spam, search_text)
-         values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', '', '', '[]', '', '', ?, ?, 0, ?, ?, ?, ?,
-                 '', '', ?, ?) returning id");
+         leg_answered, whisper_started, checked_at, note, lead_status, spam, search_text, session_id,
+         attribution_confidence, attribution)
+         values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?,
+                 '', '', ?, ?, ?, ?, ?) returning id");
     let (id,) = tx.one(
         statement
             .bind(via.scope.company())
@@ -281,7 +287,13 @@ fn insert(
             .bind(&arrival.forwarded_from)
             .bind(arrival.attestation.as_str())
             .bind(first)
-            .bind(route::source_channel(&tracker.settings))
+            .bind(&credit.source.channel)
+            .bind(&credit.source.referrer)
+            .bind(&credit.source.keyword)
+            .bind(&credit.source.landing_page)
+            .bind(Json::from(credit.pages).to_string())
+            .bind(credit.source.click_ids.get("gclid").map_or("", String::as_str))
+            .bind(&credit.ip)
             .bind(state::status(facts).as_str())
             .bind(started_at)
             .bind(facts.treatment.as_str())
@@ -289,7 +301,10 @@ fn insert(
             .bind(false)
             .bind(tx.now())
             .bind(false)
-            .bind(fold::searchable(&searched)),
+            .bind(fold::searchable(&searched))
+            .bind(credit.session)
+            .bind(credit.confidence)
+            .bind(credit.snapshot.to_text()),
     )?;
     Ok(id)
 }

@@ -8,6 +8,7 @@ use crate::kernel::clock::Micros;
 use crate::kernel::id::{CallId, CarrierId, CompanyId, NumberId, RecordingId, TrackerId};
 use crate::kernel::phone::NumberType;
 use crate::recordings;
+use crate::visits::attribute::Snapshot;
 
 /// A call as stored.
 #[derive(Clone, Debug)]
@@ -33,6 +34,9 @@ pub struct Call {
     pub attestation: String,
     pub is_first_time: bool,
     pub source: Source,
+    /// 0 to 1; None if nobody could be meant.
+    pub attribution_confidence: Option<f64>,
+    pub attribution: Snapshot,
     pub status: Status,
     pub started_at: Micros,
     pub call_duration: u32,
@@ -78,7 +82,7 @@ pub(super) const SELECT: &str = "select c.id, c.company_id, co.name, c.tracker_i
     c.gclid, c.visitor_ip, c.status, c.started_at, c.call_duration, c.treatment, c.leg_answered, c.leg_outcome,
     c.whisper_started, c.dial_outcome, c.dial_bridged, c.dial_duration_s, c.voicemail_s, c.end_outcome,
     c.end_duration_s, c.ended_at, c.finish_due_at, c.finished_at, r.id, r.state, r.duration_s, r.content_type,
-    c.note, c.value, c.lead_status, c.spam
+    c.note, c.value, c.lead_status, c.spam, c.attribution_confidence, c.attribution
     from calls c join companies co on co.id = c.company_id join trackers t on t.id = c.tracker_id
     join tracking_numbers n on n.id = c.number_id left join recordings r on r.id = c.recording_id ";
 
@@ -117,6 +121,8 @@ impl FromRow for Call {
             value: row.get()?,
             lead_status: row.get()?,
             spam: row.get()?,
+            attribution_confidence: row.get()?,
+            attribution: Snapshot::parse(&row.get::<String>()?),
         })
     }
 }

@@ -6,6 +6,8 @@ pub mod openapi;
 pub mod problem;
 
 mod carrier;
+mod client;
+mod dni;
 mod docs;
 mod ops;
 pub mod recordings;
@@ -25,12 +27,18 @@ use tokio::time::Instant;
 use self::api::rate::Limits;
 use crate::carriers::directory::Directory;
 use crate::ctx::Ctx;
+use crate::visits::beats::Beats;
+use crate::visits::sites::Sites;
 
 /// What all handlers share.
 #[derive(Clone)]
 pub struct AppState {
     pub ctx: Ctx,
     pub(crate) limits: Arc<Limits>,
+    /// What each company's script may show.
+    pub(crate) sites: Arc<Sites>,
+    /// Signs of life of visits; writing them is the caller's business.
+    pub beats: Arc<Beats>,
     /// Whose keeping fresh is the caller's business.
     pub directory: Arc<Directory>,
     /// Becomes true when the server shuts down: answers that would last end then.
@@ -42,8 +50,12 @@ pub struct AppState {
 impl AppState {
     /// `shutdown` becomes true when the server ends.
     pub fn new(ctx: Ctx, shutdown: watch::Receiver<bool>) -> AppState {
-        let limits = Arc::new(Limits::new(ctx.config.api.rate_per_minute));
-        AppState { ctx, limits, directory: Arc::default(), shutdown, depths_at: Arc::default() }
+        let (limits, sites) = (
+            Arc::new(Limits::new(ctx.config.api.rate_per_minute, ctx.config.visits)),
+            Arc::new(Sites::new(&ctx)),
+        );
+        let (beats, directory) = (Arc::default(), Arc::default());
+        AppState { ctx, limits, sites, beats, directory, shutdown, depths_at: Arc::default() }
     }
 }
 
@@ -53,6 +65,7 @@ pub fn router(state: AppState) -> Router {
     Router::new()
         .merge(api::router())
         .merge(carrier::router())
+        .merge(dni::router())
         .merge(recordings::router())
         .merge(docs::router())
         .merge(ops::router())

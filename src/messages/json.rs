@@ -8,7 +8,7 @@ impl Message {
     /// The contract's keys, then our additions (from `status` on).
     pub fn to_json(&self) -> Json {
         let file = |media: &Media| json!({"url": media.url, "content_type": media.content_type});
-        json!({
+        let mut json = json!({
             "id": self.id,
             "direction": self.status.direction().as_str(),
             "from_number": self.from.as_ref().map_or("", |number| number.as_str()),
@@ -26,6 +26,8 @@ impl Message {
             // The carrier's URLs: they may ask for the carrier account's credentials.
             "media": self.media.iter().map(file).collect::<Vec<_>>(),
             "segments": self.segments,
-        })
+        });
+        self.attribution.add_to(&mut json, self.attribution_confidence);
+        json
     }
 }

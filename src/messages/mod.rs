@@ -23,6 +23,8 @@ use crate::kernel::id::{CarrierId, CompanyId, MessageId, TrackerId};
 use crate::kernel::page::{Listed, Page};
 use crate::kernel::phone::PhoneNumber;
 use crate::trackers::route;
+use crate::visits;
+use crate::visits::attribute::Snapshot;
 
 /// A message's text at most, in characters, in either direction: the carriers' own limit.
 pub const BODY_CHARS_MAX: usize = 1_600;
@@ -73,7 +75,7 @@ impl Status {
 }
 
 /// A message as stored.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 pub struct Message {
     pub id: MessageId,
     pub company_id: CompanyId,
@@ -94,6 +96,10 @@ pub struct Message {
     pub error_code: Option<u32>,
     /// When it came in or was asked to be sent.
     pub created_at: Micros,
+    /// 0 to 1; None if nobody could be meant, or we wrote it.
+    pub attribution_confidence: Option<f64>,
+    /// What an incoming message is credited to.
+    pub attribution: Snapshot,
 }
 
 /// Shows neither numbers nor texts.
@@ -104,7 +110,7 @@ impl std::fmt::Debug for Message {
 }
 
 const COLUMNS: &str = "m.id, m.company_id, c.name, m.tracker_id, t.name, m.from_number, m.to_number, m.body,
-    m.media, m.segments, m.status, m.error, m.error_code, m.created_at
+    m.media, m.segments, m.status, m.error, m.error_code, m.created_at, m.attribution_confidence, m.attribution
     from messages m join companies c on c.id = m.company_id join trackers t on t.id = m.tracker_id";
 
 impl FromRow for Message {
@@ -125,6 +131,8 @@ impl FromRow for Message {
             error: row.get()?,
             error_code: row.get()?,
             created_at: row.get()?,
+            attribution_confidence: row.get()?,
+            attribution: Snapshot::parse(&row.get::<String>()?),
         })
     }
 }
@@ -169,12 +177,31 @@ pub fn receive(tx: &mut Tx<'_>, carrier: CarrierId, scope: Scope, arrival: &Arri
         .bind(now),
     )?;
     let Some((id,)) = made else { return Ok(Received::Repeated) };
+    credit(tx, scope, &route, arrival.from.as_ref(), id)?;
     if let (Some(number), Some(wish)) = (&arrival.from, arrival.opt_out) {
         opt_outs::record(tx, scope, number, wish)?;
     }
     let message = get(tx, scope, id)?;
     events::append(tx, scope, EventType::MessageReceived, &message.to_json())?;
     Ok(Received::New(id))
+}
+
+/// Keeps what the message is credited to.
+fn credit(
+    tx: &mut Tx<'_>,
+    scope: Scope,
+    route: &route::Route,
+    from: Option<&PhoneNumber>,
+    id: MessageId,
+) -> db::Result<()> {
+    let at = tx.now();
+    let credit = visits::attribute(tx, scope, &route.tracker.settings, route.number_id, from, at)?;
+    let statement =
+        "update messages set session_id = ?, attribution_confidence = ?, attribution = ? where id = ?";
+    tx.execute(
+        sql(statement).bind(credit.session).bind(credit.confidence).bind(credit.snapshot.to_text()).bind(id),
+    )?;
+    Ok(())
 }
 
 /// The message, if it is this company's.

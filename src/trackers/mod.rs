@@ -8,7 +8,9 @@
 //! forwarded to ourselves, be two calls, and go round for ever if that number's tracker points back.
 
 pub mod blocked;
+pub mod erlang;
 mod json;
+pub mod plan;
 pub mod pool;
 pub mod release;
 pub mod route;

@@ -34,6 +34,8 @@ pub fn find(tx: &mut Tx<'_>, carrier: CarrierId, dialled: &str) -> db::Result<Op
 pub fn source_channel(settings: &Settings) -> &'static str {
     match (settings.tracker_type, settings.campaign_source.as_str()) {
         (TrackerType::Offline, _) => "offline",
+        (TrackerType::Campaign, "search") if settings.campaign_search_for.trim() == "paid" => "paid",
+        (TrackerType::Campaign, "search") if settings.campaign_search_for.trim() == "organic" => "organic",
         (TrackerType::Campaign, "referral") => "referral",
         (TrackerType::Campaign, "direct") => "direct",
         (TrackerType::Campaign | TrackerType::NumberPool, _) => "unknown",

@@ -27,7 +27,7 @@ pub const WINDOW: Duration = Duration::from_secs(24 * 3600);
 const DELAYS: [(f64, f64); 4] = [(0.80, 2.0), (0.16, 10.0), (0.03, 60.0), (0.01, 600.0)];
 
 /// How many calls come from people whom we can't see, for one from a visitor whom we can.
-const UNSEEN: f64 = 0.005;
+const UNSEEN: f64 = 0.01;
 
 /// For how long a lease's number is the visitor's after his last sign of life: the pool's settings.
 #[derive(Clone, Copy, Debug)]

@@ -10,7 +10,7 @@ const RUNGS: [&[&str]; 12] = [
     &["ctx"],
     &["auth", "users", "events"],
     &["trackers", "alerts"],
-    &["flows", "recordings"],
+    &["flows", "recordings", "visits"],
     &["calls", "messages"],
     &["voicemails", "usage", "webhooks"],
     &["carriers", "install_check"],

@@ -102,7 +102,8 @@ impl Scene {
         let (scope, time_zone) = (self.scope, time_zone.to_owned());
         let change = move |tx: &mut Tx<'_>| {
             let (name, country) = ("Example Company".to_owned(), "US".to_owned());
-            let new = NewCompany { name, time_zone: time_zone.clone(), country, billing_day };
+            let new =
+                NewCompany { name, time_zone: time_zone.clone(), country, billing_day, source_days: 30 };
             companies::update(tx, scope, &new)
         };
         self.world.ctx.db.write("test", change).await.unwrap();

@@ -101,7 +101,13 @@ impl World {
         let key = self.key.clone();
         let made = write(&self.db, move |tx| {
             let (time_zone, country) = ("UTC".to_owned(), "US".to_owned());
-            let new = NewCompany { name: format!("Company {n}"), time_zone, country, billing_day: 1 };
+            let new = NewCompany {
+                name: format!("Company {n}"),
+                time_zone,
+                country,
+                billing_day: 1,
+                source_days: 30,
+            };
             let scope = Scope::of(companies::create(tx, &new)?.id);
             let mut ids = Vec::new();
             for _ in 0..WEBHOOKS_EACH {

@@ -46,6 +46,12 @@ const FIELDS: &[Field] = &[
         "The day of the month on which a billing period starts.",
     )
     .default("1"),
+    Field::new(
+        "source_days",
+        Kind::Integer { min: 0, max: 365 },
+        "For how many days the source of a visit counts for later ones that have none of their own.",
+    )
+    .default("30"),
 ];
 
 pub(super) const ROUTES: &[Route] = &[
@@ -87,6 +93,7 @@ async fn create(request: Request) -> Result<Reply, Problem> {
         time_zone: request.body.need("time_zone"),
         country: request.body.need("country"),
         billing_day: request.body.need("billing_day"),
+        source_days: request.body.need("source_days"),
     };
     request
         .write("companies.create", move |tx| {
@@ -111,11 +118,13 @@ async fn update(mut request: Request) -> Result<Reply, Problem> {
                 time_zone: present.time_zone,
                 country: present.country,
                 billing_day: present.billing_day,
+                source_days: present.source_days,
             };
             body.set("name", &mut new.name);
             body.set("time_zone", &mut new.time_zone);
             body.set("country", &mut new.country);
             body.set("billing_day", &mut new.billing_day);
+            body.set("source_days", &mut new.source_days);
             let company = companies::update(tx, scope, &new)?.ok_or_else(Problem::not_found)?;
             Ok(Reply::ok(&company.to_json()))
         })

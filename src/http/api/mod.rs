@@ -25,6 +25,7 @@ mod messages;
 mod replays;
 mod trackers;
 mod usage;
+mod visits;
 mod voicemails;
 mod webhooks;
 
@@ -74,6 +75,7 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
         messages::ROUTES,
         voicemails::ROUTES,
         usage::ROUTES,
+        visits::ROUTES,
         events::ROUTES,
         webhooks::ROUTES,
         deliveries::ROUTES,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 use ring::digest::{SHA256, digest};
 
+use crate::config::Visits;
 use crate::http::problem::Problem;
 use crate::kernel::clock::Micros;
 use crate::kernel::id::TokenId;
@@ -32,6 +33,10 @@ pub struct Limits {
     failures: Buckets<IpAddr>,
     known: Mutex<HashSet<[u8; 32]>>,
     streams: Arc<Mutex<HashMap<TokenId, u32>>>,
+    /// Requests of the script on web sites.
+    visits: Buckets<IpAddr>,
+    /// Pools' numbers that were taken.
+    numbers: Buckets<IpAddr>,
 }
 
 /// How much of its limit a client has left: what the `RateLimit-*` headers say.
@@ -52,10 +57,12 @@ impl Quota {
 }
 
 impl Limits {
-    pub fn new(requests_per_minute: u32) -> Limits {
+    pub fn new(requests_per_minute: u32, of_visits: Visits) -> Limits {
         Limits {
-            requests: Buckets::new(requests_per_minute),
-            failures: Buckets::new(FAILURES_PER_MINUTE),
+            requests: Buckets::new(requests_per_minute, MINUTE),
+            failures: Buckets::new(FAILURES_PER_MINUTE, MINUTE),
+            visits: Buckets::new(of_visits.rate_per_minute, MINUTE),
+            numbers: Buckets::new(of_visits.numbers_per_hour, HOUR),
             known: Mutex::default(),
             streams: Arc::default(),
         }
@@ -82,6 +89,23 @@ impl Limits {
             return Ok(());
         }
         Err(Problem::rate_limited("Too many invalid tokens came from this address", wait_s))
+    }
+
+    /// Counts a request of a site's script; false if it is one too many.
+    pub(in crate::http) fn admit_visit(&self, address: Option<IpAddr>, now: Micros) -> bool {
+        address.is_none_or(|address| self.visits.take(client(address), now).1.is_none())
+    }
+
+    /// Whether a visitor from `address` may have another number of a pool.
+    pub(in crate::http) fn may_take_number(&self, address: Option<IpAddr>, now: Micros) -> bool {
+        address.is_none_or(|address| self.numbers.wait_s(client(address), now).is_none())
+    }
+
+    /// Counts a number that was taken.
+    pub(in crate::http) fn count_number(&self, address: Option<IpAddr>, now: Micros) {
+        if let Some(address) = address {
+            self.numbers.take(client(address), now);
+        }
     }
 
     /// Counts a token that wasn't valid.
@@ -151,10 +175,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Token buckets that hold a minute's worth and fill up evenly. The level is kept as the moment at which
+/// Token buckets that hold a period's worth and fill up evenly. The level is kept as the moment at which
 /// the bucket will be full again, which needs one number and no timer.
 struct Buckets<K> {
-    per_minute: u32,
+    size: u32,
+    period: Duration,
     inner: Mutex<Inner<K>>,
 }
 
@@ -164,11 +189,12 @@ struct Inner<K> {
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
 
 impl<K: Hash + Eq + Copy> Buckets<K> {
-    fn new(per_minute: u32) -> Buckets<K> {
+    fn new(size: u32, period: Duration) -> Buckets<K> {
         let inner = Inner { full_at: HashMap::new(), swept_at: Micros(i64::MIN) };
-        Buckets { per_minute: per_minute.max(1), inner: Mutex::new(inner) }
+        Buckets { size: size.max(1), period, inner: Mutex::new(inner) }
     }
 
     /// Takes one out; the second part says how long to wait if there was none.
@@ -176,7 +202,7 @@ impl<K: Hash + Eq + Copy> Buckets<K> {
         let mut inner = lock(&self.inner);
         let full_at = inner.full_at.get(&key).copied().unwrap_or(now).max(now);
         let after = full_at.after(self.gap());
-        let (full_at, wait) = match after.since(now).checked_sub(MINUTE) {
+        let (full_at, wait) = match after.since(now).checked_sub(self.period) {
             None | Some(Duration::ZERO) => (after, None),
             Some(wait) => (full_at, Some(seconds_up(wait))),
         };
@@ -189,21 +215,21 @@ impl<K: Hash + Eq + Copy> Buckets<K> {
     /// How long to wait until there is one; None if there is.
     fn wait_s(&self, key: K, now: Micros) -> Option<u64> {
         let full_at = *lock(&self.inner).full_at.get(&key)?;
-        let wait = full_at.after(self.gap()).since(now).checked_sub(MINUTE)?;
+        let wait = full_at.after(self.gap()).since(now).checked_sub(self.period)?;
         (wait > Duration::ZERO).then(|| seconds_up(wait))
     }
 
     /// Time in which one comes back.
     fn gap(&self) -> Duration {
-        MINUTE / self.per_minute
+        self.period / self.size
     }
 
     fn quota(&self, until_full: Duration) -> Quota {
         let missing = until_full.as_micros().div_ceil(self.gap().as_micros().max(1));
         let missing = u32::try_from(missing).unwrap_or(u32::MAX);
         Quota {
-            limit: self.per_minute,
-            remaining: self.per_minute.saturating_sub(missing),
+            limit: self.size,
+            remaining: self.size.saturating_sub(missing),
             reset_s: seconds_up(until_full),
         }
     }
@@ -231,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_bucket_empties_and_fills_up_evenly() {
-        let buckets = Buckets::new(3);
+        let buckets = Buckets::new(3, MINUTE);
         for remaining in [2, 1, 0] {
             let (quota, wait) = buckets.take(1, T0);
             assert_eq!((quota.remaining, wait), (remaining, None));
@@ -247,7 +273,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_full_buckets_make_room() {
-        let buckets = Buckets::new(60);
+        let buckets = Buckets::new(60, MINUTE);
         for key in 0..BUCKETS_MAX + 10 {
             buckets.take(key, T0);
         }
@@ -258,7 +284,7 @@ mod tests {
 
     #[test]
     fn an_address_with_many_failures_is_refused_except_for_tokens_known_as_good() {
-        let limits = Limits::new(10);
+        let limits = Limits::new(10, Visits { rate_per_minute: 10, numbers_per_hour: 10 });
         let address = Some("2001:db8::1".parse().expect("it is an address"));
         let neighbour = Some("2001:db8::2".parse().expect("it is an address"));
         limits.remember("good");
@@ -274,7 +300,7 @@ mod tests {
 
     #[test]
     fn streams_are_counted_until_they_end() {
-        let limits = Limits::new(10);
+        let limits = Limits::new(10, Visits { rate_per_minute: 10, numbers_per_hour: 10 });
         let places: Vec<_> = (0..STREAMS_MAX).map(|_| limits.open_stream(TokenId(1))).collect();
         assert!(places.iter().all(Result::is_ok));
         assert!(limits.open_stream(TokenId(1)).is_err());

@@ -18,6 +18,7 @@ pub mod program;
 pub mod receiver;
 pub mod shop;
 pub mod simulator;
+pub mod site;
 pub mod smtp;
 pub mod strangers;
 pub mod tally;
@@ -140,6 +141,7 @@ impl TestApp {
             time_zone: "America/New_York".to_owned(),
             country: "US".to_owned(),
             billing_day: 1,
+            source_days: 30,
         };
         let (id, writer, reader) = self
             .write(move |tx| {
@@ -155,6 +157,11 @@ impl TestApp {
     /// Appends an event to a company's log and gives its id.
     pub async fn append_event(&self, scope: Scope, n: i64) -> i64 {
         self.write(move |tx| events::append(tx, scope, EventType::UsageCreated, &usage(n))).await.0
+    }
+
+    /// Writes the signs of life of visits that wait.
+    pub async fn write_beats(&self) {
+        self.app.beats.write(&self.ctx).await.expect("the database answers");
     }
 
     pub fn advance(&self, by: Duration) {

@@ -70,6 +70,7 @@ impl World {
             time_zone: time_zone.to_owned(),
             country: "US".to_owned(),
             billing_day,
+            source_days: 30,
         };
         let made = self.ctx.db.write("test", move |tx| companies::create(tx, &new)).await.unwrap();
         Scope::of(made.id)
