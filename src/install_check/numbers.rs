@@ -13,7 +13,9 @@ use std::ops::Range;
 use crate::kernel::phone::PhoneNumber;
 
 /// Characters between two digits of a number at most: as the script.
-const GAP_CHARS_MAX: usize = 4;
+const GAP_CHARS_MAX: usize = 6;
+/// Stands between two nodes of a text: "Call <b>270</b>…" has two. No text has it of its own, by Unicode's rules.
+pub const EDGE: char = '\u{ffff}';
 /// Digits that a number has at least and at most, trunk and international prefixes included.
 const DIGITS: std::ops::RangeInclusive<usize> = 7..=18;
 /// E.164's.
@@ -57,13 +59,11 @@ impl Place {
     }
 }
 
-/// One text of a page, as a reader sees it.
+/// One text of a page, as a reader sees it, with [`EDGE`] between its nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text {
     pub place: Place,
     pub text: String,
-    /// Where another of the page's nodes begins, in bytes: "Call <b>270</b>…" has two beside the first.
-    pub cuts: Vec<usize>,
 }
 
 /// A number on a page.
@@ -179,6 +179,9 @@ impl Search<'_> {
 
     /// Numbers that we don't know, among digits that are none of a known one.
     fn strangers_in(&mut self, text: &Text, digits: &[Digit]) {
+        if self.tries_left == 0 {
+            return;
+        }
         if matches!(text.place, Place::TelLink | Place::SmsLink) {
             return self.stranger_in_link(text, digits);
         }
@@ -243,7 +246,7 @@ impl Search<'_> {
                 return;
             }
         }
-        let shown = || shown(&text.text, span).to_owned();
+        let shown = || shown(&text.text, span);
         let found = self.found.entry(number).or_insert_with(|| Found {
             text: shown(),
             places: BTreeSet::new(),
@@ -290,14 +293,9 @@ fn with_sign(text: &str, digit: usize) -> usize {
     before.strip_suffix('+').map_or(digit, str::len)
 }
 
-/// Whether a number isn't a part of a longer one, or of another country's. Only the nodes are looked at in which it
-/// begins and ends.
+/// Whether a number isn't a part of a longer one, or of another country's.
 fn stands_alone(text: &Text, span: Range<usize>) -> bool {
-    let node_start = text.cuts.partition_point(|cut| *cut <= span.start);
-    let node_start = node_start.checked_sub(1).map_or(0, |index| text.cuts[index]);
-    let node_end = text.cuts.get(text.cuts.partition_point(|cut| *cut < span.end));
-    let node_end = node_end.copied().unwrap_or(text.text.len());
-    !goes_before(&text.text[node_start..span.start]) && !goes_on(&text.text[span.end..node_end])
+    !goes_before(&text.text[..span.start]) && !goes_on(&text.text[span.end..])
 }
 
 fn goes_before(before: &str) -> bool {
@@ -329,9 +327,9 @@ fn is_usual(text: &str, sizes: &[usize], number: &PhoneNumber) -> bool {
 }
 
 /// What is shown of a number: with the bracket that it begins with.
-fn shown(text: &str, span: Range<usize>) -> &str {
+fn shown(text: &str, span: Range<usize>) -> String {
     let open = text[..span.start].ends_with('(') && text[span.clone()].contains(')');
-    &text[span.start - usize::from(open)..span.end]
+    text[span.start - usize::from(open)..span.end].replace(EDGE, "")
 }
 
 /// Whether digits on both sides of this may be of one number.
@@ -350,6 +348,7 @@ fn without_gap(before: &str) -> &str {
 /// Blanks, brackets, dashes, dots, and what can't be seen: as the script has it.
 fn is_gap_char(c: char) -> bool {
     c.is_whitespace()
+        || c == EDGE
         || "().,/·•\u{ad}\u{feff}\u{2060}-".contains(c)
         || matches!(c, '\u{200b}'..='\u{2015}' | '\u{202a}'..='\u{202e}' | '\u{2212}')
 }

@@ -18,7 +18,7 @@ use std::convert::Infallible;
 use html5gum::emitters::callback::{CallbackEmitter, CallbackEvent};
 use html5gum::{Span, Tokenizer};
 
-use super::numbers::{Place, Text};
+use super::numbers::{EDGE, Place, Text};
 use super::stack::{self, Element, Stack};
 
 /// What a page has.
@@ -245,10 +245,10 @@ impl Reader {
         }
         match &mut self.text {
             Some(present) => {
-                present.cuts.push(present.text.len());
+                present.text.push(EDGE);
                 present.text.push_str(text);
             }
-            None => self.text = Some(Text { place: Place::Text, text: text.to_owned(), cuts: Vec::new() }),
+            None => self.text = Some(Text { place: Place::Text, text: text.to_owned() }),
         }
     }
 
@@ -298,7 +298,7 @@ impl Reader {
 
     fn note_text(&mut self, place: Place, text: String) {
         if text.bytes().any(|byte| byte.is_ascii_digit()) {
-            self.page.texts.push(Text { place, text, cuts: Vec::new() });
+            self.page.texts.push(Text { place, text });
         }
     }
 

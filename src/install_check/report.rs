@@ -294,9 +294,9 @@ fn judge_policies(
         add_refused_script(report, &refusal, &src);
     }
     let refused =
-        all.iter().filter_map(|policy| policy.check_connection(&report.url, &folder).err()).collect();
+        all.iter().filter_map(|policy| policy.check_connection(&report.url, &asked).err()).collect();
     for refusal in different(refused) {
-        add_refused_connection(report, &refusal, &folder);
+        add_refused_connection(report, &refusal, &asked);
     }
 }
 
@@ -341,8 +341,8 @@ fn add_refused_script(report: &mut Report, refusal: &Refusal, src: &Url) {
     }
 }
 
-fn add_refused_connection(report: &mut Report, refusal: &Refusal, folder: &Url) {
-    let host = folder.origin().ascii_serialization();
+fn add_refused_connection(report: &mut Report, refusal: &Refusal, asked: &Url) {
+    let host = asked.origin().ascii_serialization();
     report.policy_problems.push(format!("{} doesn't allow {host}", refusal.directive));
     let text = format!(
         "The page's Content-Security-Policy keeps the script from asking for numbers. {}",

@@ -17,11 +17,10 @@ const SKIPPED: [&str; 12] = [
     "head", "script", "style", "noscript", "template", "textarea", "input", "select", "iframe", "noembed",
     "noframes", "title",
 ];
-/// What doesn't divide a text.
-const INLINE: [&str; 32] = [
-    "a", "abbr", "b", "bdi", "bdo", "cite", "code", "data", "del", "dfn", "em", "font", "i", "ins", "kbd",
-    "label", "mark", "q", "s", "samp", "small", "span", "strong", "sub", "sup", "time", "tspan", "u", "var",
-    "wbr", "html", "body",
+/// What doesn't divide a text, for the script.
+const INLINE: [&str; 20] = [
+    "a", "abbr", "b", "bdi", "bdo", "code", "em", "font", "i", "label", "mark", "s", "small", "span",
+    "strong", "sub", "sup", "time", "u", "wbr",
 ];
 /// What stands in the head; anything else begins the body.
 const OF_HEAD: [&str; 14] = [

@@ -14,7 +14,7 @@ fn number(text: &str) -> PhoneNumber {
 }
 
 fn text(text: &str) -> Text {
-    Text { place: Place::Text, text: text.to_owned(), cuts: Vec::new() }
+    Text { place: Place::Text, text: text.to_owned() }
 }
 
 /// Number, text and count of all that is found, in one line.
@@ -65,9 +65,9 @@ fn a_part_of_another_number_is_not_the_number() {
         "270-315-2766/1",
         "+44 270-315-2766",
         "+44 (270) 315-2766",
-        "270 - - - 315-2766",
+        "270 - - - - 315-2766",
         "270x315x2766",
-        "270,     315-2766",
+        "270,      315-2766",
         "270-315-276",
         "",
     ] {
@@ -116,7 +116,7 @@ fn numbers_that_we_do_not_know_are_found_if_people_write_them_so() {
 
 #[test]
 fn a_link_is_a_number_however_it_is_grouped() {
-    let link = |text: &str| Text { place: Place::TelLink, text: text.to_owned(), cuts: Vec::new() };
+    let link = |text: &str| Text { place: Place::TelLink, text: text.to_owned() };
     assert_eq!(found(&[link("+12-70282-2733")], &[], "US"), "+12702822733 [+12-70282-2733] 1;");
     assert_eq!(found(&[link("27-0282-2733")], &[], "US"), "+12702822733 [27-0282-2733] 1;");
     assert_eq!(found(&[link("junk"), link("+"), link("1"), link("")], &[], "US"), "");
@@ -140,15 +140,17 @@ fn one_number_counts_once_for_each_time_it_stands_there() {
 
 #[test]
 fn what_stands_in_the_next_node_is_of_no_longer_number() {
-    let cut =
-        |text: &str, cuts: &[usize]| Text { place: Place::Text, text: text.to_owned(), cuts: cuts.to_vec() };
-    assert_eq!(found(&[cut("7270-315-2766", &[1])], &[OFFICE], "US"), format!("{OFFICE} [270-315-2766] 1;"));
-    assert_eq!(found(&[cut("270-315-27667", &[12])], &[OFFICE], "US"), format!("{OFFICE} [270-315-2766] 1;"));
-    assert_eq!(
-        found(&[cut("270-315-2766", &[3, 7])], &[OFFICE], "US"),
-        format!("{OFFICE} [270-315-2766] 1;")
-    );
-    assert_eq!(found(&[cut("7270-315-2766", &[4])], &[OFFICE], "US"), "");
+    for (page, expected) in [
+        ("7|270-315-2766", "+12703152766 [270-315-2766] 1;"),
+        ("270-315-2766|7", "+12703152766 [270-315-2766] 1;"),
+        ("270|-315|-|2766", "+12703152766 [270-315-2766] 1;"),
+        ("+1|(270)| 315-2766", "+12703152766 [+1(270) 315-2766] 1;"),
+        ("7270|-315-2766", ""),
+        ("+44|270-315-2766", ""),
+    ] {
+        let page = text(&page.replace('|', &EDGE.to_string()));
+        assert_eq!(found(&[page], &[OFFICE], "US"), expected);
+    }
 }
 
 #[test]
@@ -156,11 +158,11 @@ fn numbers_without_end_take_little_time() {
     let known: Vec<_> = (0..1_000).map(|n| number(&format!("+1270315{n:04}"))).collect();
     let known = Known::new(&known);
     for unit in ["2", "2 ", "270-315-2766", "+1 270 315 0001 ", "270 282 2733, ", "+1", "1 1 1 1 ", "((((2"] {
-        let page = text(&unit.repeat(60_000 / unit.len()));
+        let page = text(&unit.repeat(20_000 / unit.len()));
         let all = find(&[page], &known, "US");
         assert!(all.len() <= STRANGERS_MAX + 1_000);
     }
-    let many: String = (0..10_000).fold(String::new(), |mut all, n| {
+    let many: String = (0..3_000).fold(String::new(), |mut all, n| {
         let _ = write!(all, "+1 270 28{}-{:04} ", n / 2_000 + 2, n % 2_000);
         all
     });
@@ -169,16 +171,15 @@ fn numbers_without_end_take_little_time() {
 
 proptest! {
     #[test]
-    fn no_text_panics(page in "([0-9]{1,5}|[-+() ./·]|\\PC){0,40}", cut in 0usize..40) {
-        let cuts = page.char_indices().map(|(at, _)| at).skip(1).step_by(cut + 1).collect();
+    fn no_text_panics(page in "([0-9]{1,5}|[-+() ./·\u{ffff}]|\\PC){0,40}") {
         let known = Known::new(&[number(OFFICE), number(LONDON)]);
         for place in Place::ALL {
-            find(&[Text { place, text: page.clone(), cuts: Vec::clone(&cuts) }], &known, "US");
+            find(&[Text { place, text: page.clone() }], &known, "US");
         }
     }
 
     #[test]
-    fn a_known_number_is_found_among_gaps(gaps in proptest::collection::vec("[ ().,/-]{0,4}", 9)) {
+    fn a_known_number_is_found_among_gaps(gaps in proptest::collection::vec("[ ().,/-]{0,6}", 9)) {
         let digits = OFFICE[2..].chars();
         let page: String = digits.zip(gaps.iter().map(String::as_str).chain([""])).map(|(d, gap)| format!("{d}{gap}")).collect();
         prop_assert!(find(&[text(&page)], &Known::new(&[number(OFFICE)]), "US").contains_key(&number(OFFICE)));

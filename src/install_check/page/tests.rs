@@ -6,13 +6,7 @@ use super::*;
 
 /// The texts with digits, with their places; nodes are parted by `|`.
 fn texts(html: &str) -> Vec<String> {
-    let shown = |text: Text| {
-        let mut marked = text.text;
-        for cut in text.cuts.iter().rev() {
-            marked.insert(*cut, '|');
-        }
-        format!("{} {}", text.place.as_str(), marked.trim())
-    };
+    let shown = |text: Text| format!("{} {}", text.place.as_str(), text.text.replace(EDGE, "|").trim());
     read(html).texts.into_iter().map(shown).collect()
 }
 
