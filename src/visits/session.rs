@@ -17,7 +17,7 @@ use super::{Touch, agent};
 use crate::companies::Scope;
 use crate::db::{self, FromRow, Row, Tx, sql};
 use crate::kernel::clock::Micros;
-use crate::kernel::id::{LeaseId, SessionId, TrackerId, VisitorId};
+use crate::kernel::id::{LeaseId, SessionId, VisitorId};
 use crate::kernel::phone::PhoneNumber;
 use crate::kernel::secret::SecretKey;
 use crate::trackers::pool::{self, Exhausted, Guest, How};
@@ -380,9 +380,4 @@ pub fn tokens(key: &SecretKey, scope: Scope, begun: &Begun) -> (String, String) 
 /// The touch of one page view by itself.
 pub fn touch(source: &Source, page: &Page, at: Micros) -> Touch {
     Touch::new(source, &page.url, at)
-}
-
-/// The tracker of a decision.
-pub fn tracker(decision: &Decision) -> Option<TrackerId> {
-    decision.tracker_id.map(TrackerId)
 }

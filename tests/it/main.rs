@@ -31,6 +31,7 @@ mod events;
 mod holding;
 mod install_check;
 mod ladder;
+mod leases;
 mod listen;
 mod main_job;
 mod messages;
