@@ -41,7 +41,13 @@ enum Command {
     /// The sample webhook receiver: a process of the demo
     #[command(hide = true)]
     DemoReceiver {
-        #[arg(long, default_value_t = demo::RECEIVER_LISTEN)]
+        #[arg(long, default_value_t = demo::PART_LISTEN)]
+        listen: SocketAddr,
+    },
+    /// The sample web site: a process of the demo
+    #[command(hide = true)]
+    DemoSite {
+        #[arg(long, default_value_t = demo::PART_LISTEN)]
         listen: SocketAddr,
     },
     /// People who log in to the pages
@@ -125,6 +131,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Command::CarrierSim(args) => carrier_sim::run(args).await,
         Command::DemoReceiver { listen } => demo::receiver::run(listen).await,
+        Command::DemoSite { listen } => demo::site::run(listen).await,
         Command::User { command: UserCommand::Add { email, company, given } } => {
             let config = configure(*given, cli.config.as_deref())?;
             user_add(config, &email, company.map(CompanyId)).await

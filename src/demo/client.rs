@@ -14,6 +14,16 @@ use crate::outbound::{Limits, Options, Outbound, Request, ResolverChoice};
 const DEADLINE: Duration = Duration::from_secs(120);
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 
+/// A way to the servers on this machine.
+pub(super) fn outbound() -> anyhow::Result<Outbound> {
+    Outbound::new(Options {
+        allow: vec!["127.0.0.0/8".parse()?],
+        roots: rustls::RootCertStore::empty(),
+        resolver: ResolverChoice::System,
+        user_agent: "CallTracker-demo".to_owned(),
+    })
+}
+
 /// One server and what to say to it.
 #[derive(Clone)]
 pub(super) struct Client {
@@ -24,12 +34,7 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(base: &str, token: Option<&str>) -> anyhow::Result<Client> {
-        let outbound = Outbound::new(Options {
-            allow: vec!["127.0.0.0/8".parse()?],
-            roots: rustls::RootCertStore::empty(),
-            resolver: ResolverChoice::System,
-            user_agent: "CallTracker-demo".to_owned(),
-        })?;
+        let outbound = outbound()?;
         let authorization = token.map(|token| format!("Bearer {token}"));
         Ok(Client { outbound, base: Url::parse(base)?, authorization })
     }

@@ -5,6 +5,8 @@
 mod client;
 pub mod receiver;
 mod script;
+pub mod site;
+mod visitors;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -56,6 +58,7 @@ pub async fn run(mut config: Config, ended: impl Future<Output = ()>) -> anyhow:
     )
     .await?;
     let mut receiver = Part::start("demo-receiver", &[]).await?;
+    let mut site = Part::start("demo-site", &[]).await?;
     let calendar = Arc::new(AtomicI64::new(outside.clock.now().0));
     let app = app::start(config, Outside { usage_as_of: AsOf::Hand(calendar.clone()), ..outside }).await?;
 
@@ -64,7 +67,8 @@ pub async fn run(mut config: Config, ended: impl Future<Output = ()>) -> anyhow:
     let played = async {
         let api = Client::new(&format!("http://{}/api/v1/", app.address), Some(&token))?;
         let password = add_user(&app).await?;
-        let company = set_up(&api, rest, &auth_token, &mut receiver).await?;
+        let mut company = set_up(&api, rest, &auth_token, &mut receiver).await?;
+        set_up_site(&api, &mut company, &mut site).await?;
         receiver.print_rest();
         introduce(&app, &token, &password, &company, &receiver, control);
         let carrier = Client::new(&format!("{control}/"), None)?;
@@ -84,6 +88,8 @@ pub(super) struct Company {
     id: i64,
     tracker_id: i64,
     tracking_number: String,
+    /// Where its web site is.
+    site: String,
 }
 
 /// A name in the API's paths.
@@ -111,7 +117,12 @@ async fn set_up(
 ) -> anyhow::Result<Company> {
     let sample = json!({"name": "Riverside Plumbing", "time_zone": "America/Chicago", "country": "US"});
     let made = api.post("companies", &sample).await?;
-    let mut company = Company { id: number(&made["id"])?, tracker_id: 0, tracking_number: String::new() };
+    let mut company = Company {
+        id: number(&made["id"])?,
+        tracker_id: 0,
+        tracking_number: String::new(),
+        site: String::new(),
+    };
     let account =
         json!({"kind": "twilio", "account_sid": ACCOUNT_SID, "auth_token": auth_token, "base_url": carrier});
     api.post(&company.path("carriers"), &account).await?;
@@ -142,6 +153,21 @@ async fn set_up(
     Ok(company)
 }
 
+/// A pool of numbers for the visitors of the site, and the script on its pages.
+async fn set_up_site(api: &Client, company: &mut Company, site: &mut Part) -> anyhow::Result<()> {
+    let pool = json!({
+        "name": "Web site", "tracker_type": "number_pool", "number_type": "local",
+        "destination": script::DESTINATION, "swap_target": script::DESTINATION,
+        "numbers": {"buy": {"area_code": "502", "count": 8}},
+    });
+    api.post(&company.path("trackers"), &pool).await?;
+    let script = api.get(&company.path("script")).await?;
+    let tag = script["html"].as_str().context("the script has a tag")?;
+    site.tell(tag, site::SCRIPT_KNOWN).await?;
+    company.site = site.urls().into_iter().next().context("the site named no URL")?;
+    Ok(())
+}
+
 fn number(json: &serde_json::Value) -> anyhow::Result<i64> {
     json.as_i64().context("an id is a number")
 }
@@ -158,6 +184,7 @@ Call Tracker demo: calls, texts and webhooks keep coming until you press Ctrl-C.
   API token           {token}
   Sample company      Riverside Plumbing, id {}
   Its tracker         Spring flyer, {} -> {}
+  Its web site        {}
   Webhook receiver    {}
   Simulated carrier   {control}
 
@@ -166,6 +193,7 @@ Call Tracker demo: calls, texts and webhooks keep coming until you press Ctrl-C.
         company.id,
         company.tracking_number,
         script::DESTINATION,
+        company.site,
         receiver.urls().concat(),
         company.path("calls?limit=3"),
     ));
@@ -253,6 +281,5 @@ impl Drop for Folder {
     }
 }
 
-/// The receiver's default address.
-pub const RECEIVER_LISTEN: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+/// The default address of the receiver and the site.
+pub const PART_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::client::Client;
+use super::visitors::{self, PEOPLE};
 use super::{Company, say};
 use crate::kernel::clock::Micros;
 
@@ -22,11 +23,13 @@ enum Happening {
     Call(&'static str, Json),
     TextIn(&'static str),
     TextOut(&'static str),
+    /// People come to the web site and call, of whom this one is the first.
+    Visits(usize),
     MonthEnd,
 }
 
 fn happenings() -> Vec<Happening> {
-    use Happening::{Call, MonthEnd, TextIn, TextOut};
+    use Happening::{Call, MonthEnd, TextIn, TextOut, Visits};
     let answers = json!({"outcome": "answer", "answer_after_s": 6, "talk_s": 40, "hangs_up_first": false});
     let rings_out = json!({"outcome": "no_answer"});
     vec![
@@ -35,6 +38,7 @@ fn happenings() -> Vec<Happening> {
             json!({"from": "+15025550142", "destination": answers,
                    "caller": {"city": "LOUISVILLE", "state": "KY", "zip": "40202", "country": "US", "name": "DANA REED"}}),
         ),
+        Visits(0),
         TextIn("Do you also fix water heaters? 🚿"),
         Call(
             "is missed and leaves a voicemail",
@@ -51,6 +55,7 @@ fn happenings() -> Vec<Happening> {
             "hangs up while it rings",
             json!({"from": "anonymous", "destination": rings_out, "hangup_after_s": 9}),
         ),
+        Visits(3),
         Call("is blocked", json!({"from": BLOCKED})),
         MonthEnd,
     ]
@@ -66,10 +71,15 @@ pub(super) async fn run(
     company: &Company,
     calendar: &AtomicI64,
 ) -> anyhow::Result<()> {
+    let mut credits = Credits::default();
     loop {
         for happening in happenings() {
             match happening {
-                Happening::Call(what, scenario) => call(api, carrier, company, what, scenario).await?,
+                Happening::Call(what, mut scenario) => {
+                    scenario["to"] = json!(company.tracking_number);
+                    call(api, carrier, company, what, scenario).await?;
+                }
+                Happening::Visits(first) => visits(api, carrier, company, first, &mut credits).await?,
                 Happening::TextIn(body) => {
                     say(&format!("\ntext from +15025550142: {body}"));
                     let text = json!({"from": "+15025550142", "to": company.tracking_number, "body": body});
@@ -93,9 +103,8 @@ async fn call(
     carrier: &Client,
     company: &Company,
     what: &str,
-    mut scenario: Json,
-) -> anyhow::Result<()> {
-    scenario["to"] = json!(company.tracking_number);
+    scenario: Json,
+) -> anyhow::Result<Json> {
     say(&format!("\ncall from {}: it {what}", scenario["from"].as_str().unwrap_or("?")));
     let begun = carrier.post("sim/calls", &scenario).await?;
     let sid = begun["call_sid"].as_str().unwrap_or_default();
@@ -108,6 +117,56 @@ async fn call(
         call["call_duration"],
         call["source_channel"].as_str().unwrap_or("?"),
     ));
+    Ok(call)
+}
+
+/// How many calls of visitors there were, and how many of them were credited to the visit that they came from.
+#[derive(Default)]
+struct Credits {
+    calls: usize,
+    right: usize,
+}
+
+/// People who come at the same time.
+const VISITORS: usize = 3;
+
+/// Some come to the site, then each calls the number that they saw there.
+async fn visits(
+    api: &Client,
+    carrier: &Client,
+    company: &Company,
+    first: usize,
+    credits: &mut Credits,
+) -> anyhow::Result<()> {
+    let people = &PEOPLE[first..first + VISITORS];
+    let mut came = Vec::new();
+    for (nth, person) in people.iter().enumerate() {
+        let visit = visitors::visit(&company.site, person, credits.calls + nth + 1).await?;
+        say(&format!("\nvisitor by {}: sees {}", person.came_by, visit.number));
+        came.push((person, visit));
+    }
+    // Pages of a visit are written each second.
+    tokio::time::sleep(PAUSE).await;
+    // Not in the order in which they came.
+    for (person, visit) in came.iter().rev() {
+        let scenario = json!({"from": person.from, "to": visit.number,
+            "destination": {"outcome": "answer", "answer_after_s": 3, "talk_s": 20, "hangs_up_first": false}});
+        let call =
+            call(api, carrier, company, &format!("is the visitor by {}", person.came_by), scenario).await?;
+        let right = visitors::is_right(&call, person, visit);
+        credits.calls += 1;
+        credits.right += usize::from(right);
+        say(&format!(
+            "  credited to {} ({}), {} pages, confidence {}: {}; {} of {} right so far",
+            call["source_channel"].as_str().unwrap_or("?"),
+            call["source"].as_str().unwrap_or("?"),
+            call["pages_visited"].as_array().map_or(0, Vec::len),
+            call["attribution_confidence"],
+            if right { "right" } else { "WRONG" },
+            credits.right,
+            credits.calls,
+        ));
+    }
     Ok(())
 }
 

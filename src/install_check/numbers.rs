@@ -107,6 +107,15 @@ impl Known {
         }
         known
     }
+
+    fn has(&self, number: &PhoneNumber) -> bool {
+        let digits = &number.as_str().as_bytes()[1..];
+        self.lengths.iter().any(|length| {
+            let national = digits.len().checked_sub(*length).map(|from| &digits[from..]);
+            let forms = national.and_then(|national| self.forms.get(national));
+            forms.is_some_and(|forms| forms.iter().any(|form| form.number == *number))
+        })
+    }
 }
 
 /// All numbers in these texts of a page of this country.
@@ -235,12 +244,7 @@ impl Search<'_> {
 
     fn note(&mut self, number: PhoneNumber, text: &Text, span: Range<usize>) {
         if !self.found.contains_key(&number) {
-            let national = number.as_str()[1..].as_bytes();
-            let is_known = self.known.lengths.iter().any(|length| {
-                let key = national.len().checked_sub(*length).map(|from| &national[from..]);
-                key.and_then(|key| self.known.forms.get(key))
-                    .is_some_and(|forms| forms.iter().any(|form| form.number == number))
-            });
+            let is_known = self.known.has(&number);
             self.strangers += usize::from(!is_known);
             if !is_known && self.strangers > STRANGERS_MAX {
                 return;

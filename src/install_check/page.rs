@@ -60,12 +60,7 @@ pub fn read(html: &str) -> Page {
         None::<Infallible>
     });
     emitter.naively_switch_states(true);
-    for token in Tokenizer::new_with_emitter(html, emitter) {
-        match token {
-            Ok(never) => match never {},
-            Err(never) => match never {},
-        }
-    }
+    let Ok(()) = Tokenizer::new_with_emitter(html, emitter).finish();
     reader.end_text();
     reader.page
 }

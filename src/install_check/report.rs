@@ -271,13 +271,7 @@ fn judge_policies(
     let for_script: Vec<&Policy> = header_policies.iter().chain(bound.map(|(policy, _)| policy)).collect();
 
     let folder = script::folder(&site.public_url, &site.site_key);
-    let mut src =
-        ours.map_or_else(|| folder.join("tracker.js").unwrap_or(folder.clone()), |our| our.src.clone());
-    let written = src.scheme().to_owned();
-    if written == "http" && all.iter().any(|policy| policy.upgrades()) {
-        // http and https are both special schemes, so this can be set.
-        let _ = src.set_scheme("https");
-    }
+    let src = address_of(ours, &folder, all.iter().any(|policy| policy.upgrades()));
     if report.url.scheme() == "https" && src.scheme() == "http" {
         report.add(
             ProblemKind::MixedContent,
@@ -293,11 +287,24 @@ fn judge_policies(
     for refusal in different(refused) {
         add_refused_script(report, &refusal, &src);
     }
+    // Where the script asks for numbers first.
+    let asked = folder.join("session").unwrap_or(folder);
     let refused =
         all.iter().filter_map(|policy| policy.check_connection(&report.url, &asked).err()).collect();
     for refusal in different(refused) {
         add_refused_connection(report, &refusal, &asked);
     }
+}
+
+/// Where browsers look for the script.
+fn address_of(ours: Option<&OurTag<'_>>, folder: &Url, upgrades: bool) -> Url {
+    let written = ours.map(|our| our.src.clone()).or_else(|| folder.join("tracker.js").ok());
+    let mut src = written.unwrap_or_else(|| folder.clone());
+    if upgrades && src.scheme() == "http" {
+        // Between these two schemes it can be changed.
+        let _ = src.set_scheme("https");
+    }
+    src
 }
 
 /// Each once, in their order.
@@ -378,7 +385,7 @@ fn judge_numbers(report: &mut Report, site: &Site, page: &Page, trackers: &[Show
         report.numbers.push(number_json(number, there, targets_of, tracking.contains_key(number)));
         // A number that is replaced is a place for one, whoever's it is.
         typed_in
-            .extend(tracking.get(number).filter(|_| targets_of.is_empty()).map(|tracker| (there, tracker)));
+            .extend(tracking.get(number).filter(|_| targets_of.is_empty()).map(|tracker| (there, *tracker)));
     }
     for (there, tracker) in typed_in.into_iter().take(NAMED_MAX) {
         let text = format!(
@@ -388,18 +395,23 @@ fn judge_numbers(report: &mut Report, site: &Site, page: &Page, trackers: &[Show
         );
         report.add(ProblemKind::TrackingNumberOnPage, text);
     }
-    let missing: Vec<_> = replaced.iter().filter(|(number, _)| !found.contains_key(**number)).collect();
-    for (number, trackers) in &missing {
+    replaced.retain(|number, _| !found.contains_key(*number));
+    add_missing(report, &replaced, found.is_empty());
+}
+
+/// What is replaced and isn't there.
+fn add_missing(report: &mut Report, missing: &BTreeMap<&PhoneNumber, Vec<&Shown>>, is_without_numbers: bool) {
+    for (number, trackers) in missing {
         report.missing_targets.extend(trackers.iter().map(|tracker| {
             json!({ "tracker_id": tracker.id, "tracker_name": tracker.name, "swap_target": number })
         }));
     }
-    if found.is_empty() {
+    if is_without_numbers {
         let text = "No phone number is on the page, so none can be replaced. Numbers that other scripts put there \
                     can't be seen from here.";
         return report.add(ProblemKind::NoNumbers, text);
     }
-    for (number, trackers) in missing.into_iter().take(NAMED_MAX) {
+    for (number, trackers) in missing.iter().take(NAMED_MAX) {
         let more = trackers.len() - 1;
         let others = if more == 0 { String::new() } else { format!(" (and {more} more)") };
         let name = trackers.first().map_or("", |tracker| tracker.name.as_str());

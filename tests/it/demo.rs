@@ -1,5 +1,5 @@
 //! The demo as a user runs it: a receiver that is registered by its API gets all nine types, and the official
-//! library accepts each. It has its own database, so it runs once, not on each engine.
+//! library accepts each; and calls of its web site's visitors are credited to them. It has its own database, so it runs once, not on each engine.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use calltracker::events::EventType;
 use serde_json::json;
 
+use crate::support::PATIENCE;
 use crate::support::client::Api;
 use crate::support::receiver::{Arrived, Receiver};
 use crate::support::verifier;
@@ -31,7 +32,12 @@ async fn a_receiver_with_the_official_library_gets_all_nine_types_from_the_demo(
     let (_login, _docs, token) =
         (word_after("Login"), word_after("API documentation"), word_after("API token"));
     // What it says from now on has to go somewhere, or it would wait for a reader.
-    std::thread::spawn(move || lines.for_each(drop));
+    let (tell, credits) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for line in lines.map_while(Result::ok).filter(|line| line.contains(" right so far")) {
+            let _ = tell.send(line);
+        }
+    });
 
     let api = Api::new(pages.trim_end_matches('/'), &token);
     let receiver = Receiver::start().await;
@@ -60,6 +66,9 @@ async fn a_receiver_with_the_official_library_gets_all_nine_types_from_the_demo(
     for (kind, event) in kinds(&arrived) {
         assert!(verifier::accepts(&secret, &event), "{kind}");
     }
+    let credited: Vec<String> =
+        (0..3).map(|_| credits.recv_timeout(PATIENCE * 5).expect("visitors of the site call")).collect();
+    assert!(credited[2].ends_with("right; 3 of 3 right so far"), "{credited:?}");
     demo.kill().expect("it is running");
     demo.wait().expect("it ended");
 }

@@ -3,6 +3,8 @@
 
 mod visits;
 
+mod install;
+
 use serde_json::{Map, Value as Json, json};
 
 use self::visits::attributed;
@@ -10,7 +12,6 @@ use self::visits::attributed;
 use crate::alerts::{Kind, MailStatus};
 use crate::calls::state::Status;
 use crate::events::EventType;
-use crate::install_check::{Place, ProblemKind};
 use crate::kernel::phone::NumberType;
 use crate::trackers::pool::Exhausted;
 use crate::trackers::{CAMPAIGN_SOURCES, TrackerType};
@@ -21,7 +22,7 @@ use crate::webhooks::replays::{ReplayState, STATES};
 pub fn objects() -> Map<String, Json> {
     let all = [
         ("Company", company()),
-        ("InstallReport", install_report()),
+        ("InstallReport", install::report()),
         ("Carrier", carrier()),
         ("AvailableNumber", available_number()),
         ("Tracker", tracker()),
@@ -129,63 +130,6 @@ fn company() -> Json {
             ("created_at", time("")),
         ],
     )
-}
-
-fn install_report() -> Json {
-    let script = object(
-        "The script of Call Tracker on the page.",
-        &[
-            ("found", integer("Its tags that browsers run.")),
-            ("ok", boolean("There is one, and nothing keeps it from its work.")),
-            ("problems", list(text(""), "Those of `problems` that are about it.")),
-        ],
-    );
-    let csp = object(
-        "The page's Content-Security-Policy.",
-        &[("present", boolean("")), ("problems", list(text(""), "What it doesn't allow, by directive."))],
-    );
-    let problem = object(
-        "",
-        &[
-            ("kind", one_of(&ProblemKind::ALL.map(ProblemKind::as_str), "")),
-            ("text", text("A sentence for people. Not markup: it may repeat what the page says.")),
-        ],
-    );
-    object(
-        "What keeps a page's calls from being tracked.",
-        &[
-            ("url", text("The address that answered, after redirects.")),
-            ("status", nullable(integer("What it answered; null if it didn't."))),
-            ("fetched_at", time("")),
-            ("truncated", boolean("The page is longer than what was read of it: 2 MiB.")),
-            ("ok", boolean("There are no problems.")),
-            ("script", script),
-            ("numbers", list(number_on_page(), "The phone numbers on the page that the script would see.")),
-            ("missing_targets", list(missing_target(), "What trackers replace and is nowhere on the page.")),
-            ("csp", csp),
-            ("problems", list(problem, "")),
-        ],
-    )
-}
-
-fn number_on_page() -> Json {
-    let tracker = object("", &[("id", id("")), ("name", text(""))]);
-    let places = list(one_of(&Place::ALL.map(Place::as_str), ""), "Where it stands.");
-    object(
-        "",
-        &[
-            ("text", text("As the page has it where it stands first.")),
-            ("number", text("In E.164.")),
-            ("places", places),
-            ("count", integer("How often it stands there.")),
-            ("trackers", list(tracker, "Those that replace it.")),
-            ("is_tracking_number", boolean("It is a tracker's own: typed into a page, that is a mistake.")),
-        ],
-    )
-}
-
-fn missing_target() -> Json {
-    object("", &[("tracker_id", id("")), ("tracker_name", text("")), ("swap_target", text("In E.164."))])
 }
 
 fn call() -> Json {
