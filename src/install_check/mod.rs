@@ -71,7 +71,7 @@ pub async fn check(ctx: &Ctx, company: &Company, url: Url, limits: Limits) -> Re
         site_key: company.site_key.clone(),
         country: company.country.clone(),
     };
-    // A second of work on a page that was made to be slow.
+    // Tenths of a second, on a page that was made to be slow.
     let judging = tokio::task::spawn_blocking(move || report::judge(&site, &fetched, fetched_at, &trackers));
     let report = judging.await.map_err(|_| Error::Broken)?;
     drop(permit);

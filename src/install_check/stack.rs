@@ -194,6 +194,8 @@ pub struct Stack {
     /// Elements that are open beyond [`DEPTH_MAX`].
     beyond: usize,
     kept: usize,
+    /// Mostly none, and then there is nothing to look for.
+    paragraphs: usize,
     templates: usize,
     foreign: usize,
 }
@@ -215,7 +217,7 @@ impl Stack {
 
     /// Closes what a start tag closes.
     pub fn make_room_for(&mut self, name: &str) {
-        if ENDS_PARAGRAPH.contains(&name) {
+        if self.paragraphs > 0 && ENDS_PARAGRAPH.contains(&name) {
             self.close_until(&["p"], |open| open.is_scope || open.name == "button");
         }
         let list = |open: &Element| open.is_special && !open.is(&["address", "div", "p"]);
@@ -305,6 +307,7 @@ impl Stack {
             *count = count.saturating_add_signed(if does { by } else { 0 });
         };
         add(&mut self.kept, element.kept);
+        add(&mut self.paragraphs, element.name == "p");
         add(&mut self.templates, element.name == "template");
         add(&mut self.foreign, matches!(element.name.as_str(), "svg" | "math"));
     }
