@@ -13,8 +13,9 @@
   const INK = '#1c2430', FAINT = '#5d6877', LINE = '#d5dbe3', GOOD = '#0b6b3a', BAD = '#9a2a1f';
 
   const OUTCOMES = {
-    campaign: 'campaign tracker', pool: 'number of a pool', source: 'number of the source', test: 'test number',
-    exhausted: 'no number free', kept: 'kept as it is', none: 'kept as it is',
+    campaign: 'campaign', free: 'pool', held: 'pool', returned: 'pool', reused: 'pool, taken over',
+    exhausted: 'pool, exhausted', refused: 'pool, refused', empty: 'pool, empty', fallback: 'fallback number',
+    unmatched: 'no rule matched', no_consent: 'not without consent', test: 'test number',
   };
 
   const make = (tag, style, ...children) => {

@@ -80,6 +80,7 @@
     '[contenteditable]:not([contenteditable=false]),[data-ct-noswap]';
   const INLINE = /^(A|ABBR|B|BD[IO]|CODE|EM|FONT|I|LABEL|MARK|S|SMALL|SPAN|STRONG|SU[BP]|TIME|U|WBR|#[tc].+)$/;
   const ATTRIBUTES = ['href', 'aria-label', 'title', 'alt'];
+  const NOTABLE = '[href^="tel:" i],[href^="sms:" i],[aria-label],[title],[alt],:not(:defined)';
 
   const notes = new WeakMap(); // by node: what the page had, what it got
   let run = [], places, changed;
@@ -106,62 +107,66 @@
     });
   };
 
-  const treatAttributes = element => ATTRIBUTES.forEach(attribute => {
-    const node = element.getAttributeNode(attribute);
-    if (node && (attribute !== 'href' || /^(tel|sms):/i.test(node.value))) treat([node]);
-  });
-
   const endRun = () => {
     if (run[0]) treat(run);
     run = [];
   };
 
-  // `deep`: into blocks.
-  const walk = safely((node, deep) => {
-    const inline = INLINE.test(node.nodeName);
+  // Blocks divide texts.
+  const gather = safely(node => {
     if (node.nodeType === 3) run.push(node);
-    if (!inline) endRun();
-    if (node.matches) {
-      if (node.matches(SKIP)) return endRun();
-      treatAttributes(node);
-      if (node.shadowRoot) {
-        watch(node.shadowRoot);
-        walk(node.shadowRoot, true);
-      }
-      // Has its shadow root later.
-      if (node.matches(':not(:defined)') && !notes.has(node)) {
-        notes.set(node, customElements.whenDefined(node.localName).then(() => swap(node), () => {}));
-      }
-    }
-    if (inline || deep) node.childNodes.forEach(child => walk(child, deep));
-    if (!inline) endRun();
+    else if (!INLINE.test(node.nodeName) || node.matches && node.matches(SKIP)) endRun();
+    else node.childNodes.forEach(gather);
   });
 
-  const tops = new Map(); // to walk: deep?
+  const tops = new Set(); // blocks with a text to treat
 
-  // A number may go beyond a node: walks the block.
-  const add = safely(node => {
-    let top = node;
+  const add = safely(text => {
+    let top = text.parentNode;
     while (top.parentNode && INLINE.test(top.nodeName)) top = top.parentNode;
-    if (top.isConnected && !(top.closest && top.closest(SKIP))) {
-      tops.set(top, tops.get(top) || !/^#[tc]/.test(node.nodeName));
+    if (top.isConnected && !(top.closest && top.closest(SKIP))) tops.add(top);
+  });
+
+  const lookAt = safely(element => {
+    ATTRIBUTES.forEach(attribute => {
+      const value = element.getAttribute(attribute), use = attribute !== 'href' || /^(tel|sms):/i.test(value);
+      if (use && /\d/.test(value) && !element.closest(SKIP)) treat([element.getAttributeNode(attribute)]);
+    });
+    // Has its shadow root later.
+    if (element.localName.includes('-') && element.matches(':not(:defined)') && !notes.has(element)) {
+      notes.set(element, customElements.whenDefined(element.localName).then(() => swap(element), () => {}));
     }
+  });
+
+  // At a node and everything in it.
+  const look = safely(node => {
+    if (node.nodeType === 3) add(node);
+    if (!node.querySelectorAll) return;
+    const texts = document.createTreeWalker(node, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) if (/\d/.test(texts.currentNode.data)) add(texts.currentNode);
+    [node, ...node.querySelectorAll('*')].forEach(({ shadowRoot }) => {
+      if (shadowRoot && !shadowRoot.host.closest(SKIP)) {
+        watch(shadowRoot);
+        look(shadowRoot);
+      }
+    });
+    [node, ...node.querySelectorAll(NOTABLE)].forEach(lookAt);
   });
 
   let records = [], rounds = 0;
 
-  const catchUp = safely(() => {
+  const catchUp = safely(more => {
     places = [];
     changed = [];
     records.concat(observer.takeRecords()).forEach(({ type, target, addedNodes }) => {
-      if (type === 'childList') addedNodes.forEach(add);
+      if (type === 'childList') addedNodes.forEach(look);
       else if (type === 'characterData') add(target);
-      else if (!target.closest(SKIP)) treatAttributes(target);
+      else lookAt(target);
     });
     records = [];
-    tops.forEach((deep, top) => {
-      if (deep) walk(top, true);
-      else top.childNodes.forEach(child => walk(child));
+    if (more) more();
+    tops.forEach(top => {
+      top.childNodes.forEach(gather);
       endRun();
     });
     tops.clear();
@@ -187,8 +192,7 @@
 
   const swap = (node = document) => {
     places = [];
-    if (targets.size) add(node);
-    catchUp();
+    catchUp(() => targets.size && look(node));
     return places;
   };
 
@@ -252,7 +256,7 @@
   };
 
   const beat = async () => {
-    if (!session || document.visibilityState !== 'visible' || Date.now() - beatAt < 1000) return;
+    if (!session || document.visibilityState !== 'visible' || Date.now() - beatAt < 500) return;
     beatAt = Date.now();
     if ((await post('/heartbeat', { session })).renew) ask();
   };

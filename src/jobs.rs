@@ -49,7 +49,7 @@ pub struct Job {
 type Running = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 
 /// All of it but the delivery engine, which is a loop of its own.
-pub const JOBS: [Job; 13] = [
+pub const JOBS: [Job; 14] = [
     Job {
         name: "calls.settle",
         every: SECONDS_5,
@@ -73,6 +73,12 @@ pub const JOBS: [Job; 13] = [
         every: MINUTE,
         wake: None,
         run: |ctx, _| Box::pin(async move { done(carriers::reconcile::run_once(&ctx).await) }),
+    },
+    Job {
+        name: "numbers.buy",
+        every: SECONDS_5,
+        wake: Some(Wake::Orders),
+        run: |ctx, _| Box::pin(async move { done(carriers::provision::fill_orders(&ctx).await) }),
     },
     Job {
         name: "numbers.release",

@@ -11,6 +11,7 @@ use serde_json::{Value as Json, json};
 use url::{Host, Url};
 
 use super::hook::{Hook, HookUrls};
+use super::provision::orders;
 use super::{Account, BadBaseUrl, Kind, form, parse_base_url};
 use crate::companies::{self, Scope};
 use crate::db::{self, Db, FromRow, Row, Tx, Wake, sql};
@@ -338,25 +339,19 @@ pub fn rotate(
 /// Removes the account and forgets its credentials; what its calls left behind stays. None: no such account.
 ///
 /// # Errors
-/// [`Error::NumbersInUse`], [`Error::NumbersReleasing`].
+/// [`Error::NumbersInUse`], [`Error::NumbersReleasing`]. Behind the second its number orders are cancelled: commit, or
+/// the numbers that these have bought never go back.
 pub fn delete(tx: &mut Tx<'_>, scope: Scope, id: CarrierId) -> Result<Option<()>, Error> {
-    let removed = tx.execute(
-        sql("update carriers set deleted_at = ?, credentials = ?
-             where company_id = ? and id = ? and deleted_at is null")
-        .bind(tx.now())
-        .bind(Vec::new())
-        .bind(scope.company())
-        .bind(id),
-    )?;
-    if removed == 0 {
+    // Held before anything is looked at: whoever gives an account numbers holds it, too.
+    if !is_of(tx, scope, id)? || !hold(tx, id)? {
         return Ok(None);
     }
-    // Checked behind the update: whoever gives an account numbers holds it (`hold`).
     let in_use =
         "select 1 from tracking_numbers where company_id = ? and carrier_id = ? and released_at is null";
     if tx.find::<(i64,)>(sql(in_use).bind(scope.company()).bind(id))?.is_some() {
         return Err(Error::NumbersInUse);
     }
+    orders::cancel_of_account(tx, scope, id)?;
     let releasing = "select 1 from tracking_numbers where company_id = ? and carrier_id = ?
                      and release_due_at is not null and release_attempts < ?
                      union all select 1 from purchases where carrier_id = ? and attempts < ?";
@@ -369,8 +364,15 @@ pub fn delete(tx: &mut Tx<'_>, scope: Scope, id: CarrierId) -> Result<Option<()>
     if tx.find::<(i64,)>(releasing)?.is_some() {
         return Err(Error::NumbersReleasing);
     }
+    let remove = "update carriers set deleted_at = ?, credentials = ? where id = ?";
+    tx.execute(sql(remove).bind(tx.now()).bind(Vec::new()).bind(id))?;
     tx.wake(Wake::Routing);
     Ok(Some(()))
+}
+
+fn is_of(tx: &mut Tx<'_>, scope: Scope, id: CarrierId) -> db::Result<bool> {
+    let statement = "select id from carriers where company_id = ? and id = ?";
+    Ok(tx.find::<(CarrierId,)>(sql(statement).bind(scope.company()).bind(id))?.is_some())
 }
 
 /// Keeps the account from being removed until the transaction ends, for those who give it numbers. False: it

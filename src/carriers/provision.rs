@@ -3,30 +3,41 @@
 //! nouns (`trackers`, `messages`).
 //!
 //! - [`create_tracker`], [`add_numbers`]: buy or attach, then write the tracker.
+//! - [`orders`], [`fill_orders`]: more numbers for a pool than a request can buy.
 //! - [`release_due`]: the job that gives numbers back, also those that were bought in vain.
 //! - [`send_message`]: writes a message, asks the carrier, writes what came of it.
 //! - [`create_account`], [`rotate_credentials`]: try credentials before they are kept.
 
+mod fill;
 mod give_back;
+pub mod orders;
 mod purchases;
 mod send;
 
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, TryStreamExt as _};
+
+pub use self::fill::fill_orders;
 pub use self::give_back::release_due;
+use self::orders::Bulk;
 pub use self::send::{named_message, send_message};
 use super::accounts::{self, NewAccount, Registered, Secret};
 use super::client::{self, AvailableNumber, CarrierError, Client, NumberHooks, NumberQuery};
 use crate::companies::{self, Scope};
 use crate::ctx::Ctx;
 use crate::db;
-use crate::kernel::id::{CarrierId, MessageId, TrackerId};
+use crate::kernel::id::{CarrierId, MessageId, NumberOrderId, TrackerId};
 use crate::kernel::phone::{NumberType, PhoneNumber};
 use crate::messages::{self, outgoing::UNKNOWN};
 use crate::trackers::{self, OwnedNumber, Settings, TrackerView};
 
-/// Numbers that one request may buy or attach.
-pub const NUMBERS_MAX: usize = 10;
+/// Numbers that one request may buy; more are ordered.
+pub const BUY_MAX: usize = 10;
+/// Numbers that one request may attach.
+pub const ATTACH_MAX: usize = 50;
+/// Numbers that are attached at the same time. Each is two requests, so 50 take 200 s at most.
+const ATTACHED_AT_ONCE: usize = 5;
 /// Numbers that one search shows, and that buying chooses from: what carriers show at most.
 const CANDIDATES_MAX: u32 = 30;
 /// All of a request's buying. A number takes 1 to 3 s.
@@ -47,6 +58,27 @@ pub enum Source {
     Buy { area_code: Option<String>, count: usize },
     /// Numbers that the account has already.
     Attach(Vec<PhoneNumber>),
+}
+
+impl Numbers {
+    /// Set if more is to be bought than a request can: an order's business.
+    pub fn bulk(&self) -> Option<Bulk> {
+        match &self.source {
+            Source::Buy { area_code, count } if *count > BUY_MAX => {
+                Some(Bulk { carrier_id: self.carrier_id, area_code: area_code.clone(), count: *count })
+            }
+            Source::Buy { .. } | Source::Attach(_) => None,
+        }
+    }
+}
+
+impl Source {
+    fn count(&self) -> usize {
+        match self {
+            Source::Buy { count, .. } => *count,
+            Source::Attach(numbers) => numbers.len(),
+        }
+    }
 }
 
 /// Which numbers to look for. What is None doesn't matter.
@@ -72,8 +104,10 @@ pub enum Error {
     NoSuchCarrier,
     #[error("there is no such tracker")]
     NoSuchTracker,
-    #[error("between 1 and {NUMBERS_MAX} numbers can be bought or attached at once")]
+    #[error("1 to {BUY_MAX} numbers can be bought at once; only a number pool can have more")]
     Count,
+    #[error("1 to {ATTACH_MAX} numbers can be attached at once")]
+    AttachCount,
     #[error("an area code has three digits")]
     AreaCode,
     #[error("{number} is not a {} number, as the tracker's are", wanted.as_str())]
@@ -86,8 +120,18 @@ pub enum Error {
     HooksIgnored(PhoneNumber),
     #[error("the carrier has only {found} such numbers; try another area code or fewer")]
     TooFew { found: usize },
+    #[error("others were quicker to buy what the carrier has, or it can't be used; try another area code")]
+    Outrun,
     #[error("buying took too long and was undone; try again")]
     TookTooLong,
+    #[error("there is no such number order")]
+    NoSuchOrder,
+    #[error("the order has ended already")]
+    OrderEnded,
+    #[error("number order {0} is buying for this tracker: wait for its end, or cancel it")]
+    Growing(NumberOrderId),
+    #[error("{max} number orders are buying already: wait for one's end, or cancel one", max = orders::BUYING_MAX)]
+    TooManyOrders,
     /// The carrier may have done it all the same: doing it again could do it twice.
     #[error("{UNKNOWN}: {0}")]
     MaybeSent(CarrierError),
@@ -190,8 +234,17 @@ pub async fn add_numbers(
     id: TrackerId,
     numbers: Numbers,
 ) -> Result<TrackerView, Error> {
-    let found = ctx.db.read("trackers.find", move |tx| trackers::find(tx, scope, id)).await?;
-    let settings = found.ok_or(Error::NoSuchTracker)?.tracker.settings;
+    let more = numbers.source.count();
+    let find = move |tx: &mut db::Tx<'_>| {
+        let present = trackers::find(tx, scope, id)?.ok_or(Error::NoSuchTracker)?;
+        trackers::size::check_growth(&present, more)?;
+        // Else the pool might be full when the order has bought everything.
+        match orders::growing(tx, id)? {
+            Some(order) => Err(Error::Growing(order)),
+            None => Ok(present.tracker.settings),
+        }
+    };
+    let settings = ctx.db.read("trackers.find", find).await?;
     let got = obtain(ctx, scope, &settings, numbers).await?;
     let taken = got.clone();
     let add = move |tx: &mut db::Tx<'_>| {
@@ -269,15 +322,13 @@ async fn obtain(ctx: &Ctx, scope: Scope, settings: &Settings, numbers: Numbers) 
     let place = place(ctx, scope, numbers.carrier_id).await?;
     match numbers.source {
         Source::Buy { area_code, count } => {
-            check_count(count)?;
+            if !(1..=BUY_MAX).contains(&count) {
+                return Err(Error::Count);
+            }
             buy(ctx, scope, &place, settings, checked_area_code(area_code)?, count).await
         }
         Source::Attach(numbers) => attach(ctx, &place, settings, numbers).await,
     }
-}
-
-fn check_count(count: usize) -> Result<(), Error> {
-    if (1..=NUMBERS_MAX).contains(&count) { Ok(()) } else { Err(Error::Count) }
 }
 
 fn checked_area_code(text: Option<String>) -> Result<Option<String>, Error> {
@@ -331,7 +382,7 @@ async fn buy_some(
         if got.numbers.len() == count {
             break;
         }
-        let begun = purchases::begin(ctx, scope, place.carrier_id, &candidate.number).await?;
+        let begun = purchases::begin(ctx, scope, place.carrier_id, &candidate.number, None).await?;
         let Some(purchase) = begun else { continue };
         match place.client.buy(&candidate.number, &place.hooks, name).await {
             Ok(owned) => {
@@ -367,7 +418,9 @@ async fn attach(
     let wanted = settings.number_type;
     numbers.sort();
     numbers.dedup();
-    check_count(numbers.len())?;
+    if !(1..=ATTACH_MAX).contains(&numbers.len()) {
+        return Err(Error::AttachCount);
+    }
     if let Some(number) = numbers.iter().find(|number| number.number_type() != wanted) {
         return Err(Error::WrongType { number: number.clone(), wanted });
     }
@@ -387,19 +440,19 @@ async fn attach(
         Ok(())
     };
     ctx.db.read("trackers.check_numbers", check).await?;
-    let mut found = Vec::with_capacity(numbers.len());
-    for number in numbers {
-        let owned = place.client.find_owned(&number).await?.ok_or(Error::NotOwned(number))?;
-        if owned.hooks_ignored {
-            return Err(Error::HooksIgnored(owned.number));
-        }
-        found.push(owned);
-    }
-    for owned in &found {
+    let found = numbers.into_iter().map(|number| find_usable(place, number));
+    let found: Vec<_> = futures_util::stream::iter(found).buffered(ATTACHED_AT_ONCE).try_collect().await?;
+    let configured = found.into_iter().map(async |owned: client::OwnedNumber| {
         place.client.configure(&owned.carrier_number_id, &place.hooks).await?;
-    }
-    let numbers = found.into_iter().map(|owned| tracked(place.carrier_id, owned)).collect();
+        Ok::<_, Error>(tracked(place.carrier_id, owned))
+    });
+    let numbers = futures_util::stream::iter(configured).buffered(ATTACHED_AT_ONCE).try_collect().await?;
     Ok(Obtained { carrier_id: place.carrier_id, numbers, purchases: vec![] })
+}
+
+async fn find_usable(place: &Place, number: PhoneNumber) -> Result<client::OwnedNumber, Error> {
+    let owned = place.client.find_owned(&number).await?.ok_or(Error::NotOwned(number))?;
+    if owned.hooks_ignored { Err(Error::HooksIgnored(owned.number)) } else { Ok(owned) }
 }
 
 fn tracked(carrier_id: CarrierId, owned: client::OwnedNumber) -> OwnedNumber {

@@ -8,12 +8,13 @@ use super::{Error, Result, postgres, sqlite};
 
 /// The migrations in order; the version of a schema is the number of those applied. A migration that has
 /// been released is never edited.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("../../migrations/0001_first.sql"),
     include_str!("../../migrations/0002_delivery.sql"),
     include_str!("../../migrations/0003_alerts.sql"),
     include_str!("../../migrations/0004_replays.sql"),
     include_str!("../../migrations/0005_visits.sql"),
+    include_str!("../../migrations/0006_number_orders.sql"),
 ];
 
 /// Number of migrations that this program knows.

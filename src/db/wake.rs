@@ -22,9 +22,11 @@ pub enum Wake {
     Alerts,
     /// A replay was asked for, or one that waits may go on.
     Replays,
+    /// A number order was made, or goes on.
+    Orders,
 }
 
-const KINDS: [Wake; 7] = [
+const KINDS: [Wake; 8] = [
     Wake::Deliveries,
     Wake::Events,
     Wake::Recordings,
@@ -32,6 +34,7 @@ const KINDS: [Wake; 7] = [
     Wake::Routing,
     Wake::Alerts,
     Wake::Replays,
+    Wake::Orders,
 ];
 
 /// The waiting side of all kinds; cheap to clone.
@@ -66,11 +69,11 @@ impl Wakes {
 
 /// The wake-ups that a transaction asks for.
 #[derive(Clone, Copy, Default)]
-pub(super) struct WakeSet(u8);
+pub(super) struct WakeSet(u16);
 
 impl WakeSet {
     pub(super) fn add(&mut self, kind: Wake) {
-        self.0 |= 1 << kind as u8;
+        self.0 |= 1 << kind as u16;
     }
 
     pub(super) fn merge(&mut self, other: WakeSet) {
@@ -78,6 +81,6 @@ impl WakeSet {
     }
 
     fn contains(self, kind: Wake) -> bool {
-        self.0 & (1 << kind as u8) != 0
+        self.0 & (1 << kind as u16) != 0
     }
 }

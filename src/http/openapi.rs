@@ -48,11 +48,12 @@ out. Sent once when a webhook is created and whenever it is asked for; never sen
 everything else, but the first may arrive before the secret is known.";
 
 /// The groups, in the order of the document.
-const TAGS: [(&str, &str); 14] = [
+const TAGS: [(&str, &str); 15] = [
     ("Companies", "The tenants: everything else belongs to one."),
     ("Carriers", "A company's accounts at telephone carriers."),
     ("Numbers", "Numbers that a carrier has for sale."),
     ("Trackers", "What a tracking number stands for, and where its calls go."),
+    ("Number orders", "Numbers for pools that are bought bit by bit."),
     ("Blocked callers", "Numbers whose calls are rejected."),
     ("Calls", "What came in, with its source."),
     ("Messages", "Texts in and out."),
@@ -169,8 +170,13 @@ fn query_parameter(field: &Field) -> Json {
 
 fn operation_responses(route: &Route) -> Json {
     let mut responses = Map::new();
-    let (status, answer) = success(route);
+    let (status, answer) = success(route.answer);
     responses.insert(status.to_owned(), answer.clone());
+    if let Some(name) = route.later {
+        let (status, mut begun) = success(Answer::Accepted(name));
+        begun["headers"]["Location"] = json!({ "$ref": "#/components/headers/Location" });
+        responses.insert(status.to_owned(), begun);
+    }
     if route.answer == Answer::Audio {
         let mut part = answer;
         part["description"] = "The part that `Range` asked for".into();
@@ -184,9 +190,9 @@ fn operation_responses(route: &Route) -> Json {
     responses.into()
 }
 
-fn success(route: &Route) -> (&'static str, Json) {
+fn success(answer: Answer) -> (&'static str, Json) {
     let json_of = |schema: Json| json!({ "application/json": { "schema": schema } });
-    let (status, about, content) = match route.answer {
+    let (status, about, content) = match answer {
         Answer::Object(name) => ("200", "Done", json_of(reference(name))),
         Answer::Created(name) => ("201", "Created", json_of(reference(name))),
         Answer::Accepted(name) => ("202", "Begun", json_of(reference(name))),
@@ -203,7 +209,7 @@ fn success(route: &Route) -> (&'static str, Json) {
         .map(|name| (name.to_owned(), json!({ "$ref": format!("#/components/headers/{name}") })))
         .into_iter()
         .collect();
-    if let Answer::Created(_) = route.answer {
+    if let Answer::Created(_) = answer {
         headers.insert("Location".to_owned(), json!({ "$ref": "#/components/headers/Location" }));
     }
     let mut response = json!({ "description": about, "headers": headers });

@@ -37,6 +37,8 @@ ids! {
     TrackerId;
     /// A tracking number, from when it was bought or attached until it was released.
     NumberId;
+    /// Numbers that are bought bit by bit.
+    NumberOrderId;
     CallId;
     MessageId;
     VoicemailId;

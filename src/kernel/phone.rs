@@ -14,8 +14,16 @@ use phonenumber::country;
 #[serde(transparent)]
 pub struct PhoneNumber(String);
 
+impl<'de> serde::Deserialize<'de> for PhoneNumber {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<PhoneNumber, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        PhoneNumber::from_e164(&text).ok_or_else(|| serde::de::Error::custom("not a phone number in E.164"))
+    }
+}
+
 /// What a tracking number costs by: the two kinds that the contract knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum NumberType {
     Local,
     Tollfree,

@@ -9,7 +9,12 @@ impl TrackerView {
     /// How many numbers a pool has; None for other trackers.
     pub fn pool_size(&self) -> Option<usize> {
         let is_pool = self.tracker.settings.tracker_type == TrackerType::NumberPool;
-        is_pool.then(|| self.numbers.iter().filter(|n| n.status).count())
+        is_pool.then(|| self.number_count())
+    }
+
+    /// How many numbers it has, without those that were given back.
+    pub fn number_count(&self) -> usize {
+        self.numbers.iter().filter(|n| n.status).count()
     }
 
     /// The contract's keys, then our additions (from `voicemail_enabled` on).

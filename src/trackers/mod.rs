@@ -14,7 +14,10 @@ pub mod plan;
 pub mod pool;
 pub mod release;
 pub mod route;
+pub mod size;
 pub mod swap;
+
+use serde::{Deserialize, Serialize};
 
 use crate::companies::Scope;
 use crate::db::{self, Db, FromRow, LockSpace, Row, Tx, Wake, sql};
@@ -25,7 +28,8 @@ use crate::kernel::page::{Listed, Page};
 use crate::kernel::phone::{NumberType, PhoneNumber};
 
 /// What kind of source a tracker stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TrackerType {
     /// One number for a billboard or a flyer.
     Offline,
@@ -55,8 +59,9 @@ impl TrackerType {
 pub const CAMPAIGN_SOURCES: [&str; 7] =
     ["", "search", "landing_page", "referral", "campaign_parameters", "direct", "always"];
 
-/// A tracker's settings: what a user may change. Valid already.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A tracker's settings: what a user may change. Valid already. A number order keeps them as JSON until its tracker
+/// is made, so a key that is new needs a default.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     pub name: String,
     pub tracker_type: TrackerType,
@@ -130,6 +135,11 @@ pub enum Error {
     NumberIsDestination(PhoneNumber),
     #[error("the destination is a tracking number: calls would go round")]
     DestinationIsTracked,
+    #[error("a pool has {} numbers at most", size::SIZE_MAX)]
+    PoolFull,
+    /// The numbers of visitors, who may be calling them.
+    #[error("only {free} of {surplus} numbers can be released now; the others are visitors' until {}", until.rfc3339())]
+    NotFree { free: usize, surplus: usize, until: Micros },
     #[error(transparent)]
     Db(#[from] db::Error),
 }
@@ -240,7 +250,17 @@ pub fn update(
     if present.tracker.settings == *settings {
         return Ok(Some(present));
     }
-    if present.tracker.settings.destination != settings.destination {
+    write_settings(tx, scope, &present.tracker, settings)?;
+    Ok(Some(changed(tx, scope, id)?))
+}
+
+fn write_settings(
+    tx: &mut Tx<'_>,
+    scope: Scope,
+    present: &Tracker,
+    settings: &Settings,
+) -> Result<(), Error> {
+    if present.settings.destination != settings.destination {
         tx.lock(LockSpace::Numbers, 0)?;
         check_destination(tx, &settings.destination)?;
     }
@@ -257,15 +277,15 @@ pub fn update(
             settings,
         )
         .bind(scope.company())
-        .bind(id),
+        .bind(present.id),
     )?;
-    Ok(Some(changed(tx, scope, id)?))
+    Ok(())
 }
 
 /// Gives the tracker more numbers and tells of it. None: no such tracker.
 ///
 /// # Errors
-/// A number is another tracker's.
+/// A number is another tracker's; [`Error::PoolFull`].
 pub fn add_numbers(
     tx: &mut Tx<'_>,
     scope: Scope,
@@ -273,9 +293,8 @@ pub fn add_numbers(
     numbers: &[OwnedNumber],
 ) -> Result<Option<TrackerView>, Error> {
     tx.lock(LockSpace::Numbers, 0)?;
-    if find(tx, scope, id)?.is_none() {
-        return Ok(None);
-    }
+    let Some(present) = find(tx, scope, id)? else { return Ok(None) };
+    size::check_growth(&present, numbers.len())?;
     insert_numbers(tx, scope, id, numbers)?;
     Ok(Some(changed(tx, scope, id)?))
 }
@@ -289,6 +308,7 @@ pub fn delete(tx: &mut Tx<'_>, scope: Scope, id: TrackerId) -> db::Result<Option
     if find(tx, scope, id)?.is_none() {
         return Ok(None);
     }
+    pool::end_all(tx, id)?;
     let now = tx.now();
     tx.execute(
         sql("update tracking_numbers set status = ?, released_at = ?, release_due_at = ?

@@ -9,6 +9,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::companies::Scope;
 use crate::db::{self, FromRow, LockSpace, Row, Tx, sql};
 use crate::kernel::clock::Micros;
@@ -19,7 +21,8 @@ use crate::kernel::phone::PhoneNumber;
 pub const MINUTES_MAX: i64 = 24 * 60;
 
 /// What a visitor sees if no number is free.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Exhausted {
     /// The number whose holder was seen least recently; calls to it are ambiguous then.
     Reuse,
@@ -46,7 +49,7 @@ impl Exhausted {
 }
 
 /// How a pool gives out its numbers. Meaningless for other trackers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
     pub hold_minutes: u32,
     pub grace_minutes: u32,
@@ -289,6 +292,26 @@ pub fn hour(at: Micros) -> i64 {
     at.seconds().div_euclid(3600)
 }
 
+/// The tracker is deleted: nobody holds a number of it any more. Called before its numbers are released.
+pub(super) fn end_all(tx: &mut Tx<'_>, tracker: TrackerId) -> db::Result<()> {
+    // Rows of numbers are locked in one order only: behind this.
+    tx.lock(LockSpace::Pool, tracker.0)?;
+    tx.execute(
+        sql("update leases set ended_at = ? where ended_at is null and number_id in (
+             select id from tracking_numbers where tracker_id = ? and released_at is null)")
+        .bind(tx.now())
+        .bind(tracker),
+    )?;
+    Ok(())
+}
+
+/// The number is released: nobody holds it any more. The pool's lock is held.
+pub(super) fn end_of(tx: &mut Tx<'_>, number: NumberId) -> db::Result<()> {
+    let end = "update leases set ended_at = ? where number_id = ? and ended_at is null";
+    tx.execute(sql(end).bind(tx.now()).bind(number))?;
+    Ok(())
+}
+
 /// A sign of life of a visit: its numbers stay its for longer. False: it has lost one, or never had any.
 ///
 /// # Errors
@@ -345,7 +368,7 @@ pub struct Lease {
     /// The visitor's last sign of life.
     pub seen_at: Micros,
     pub live_until: Micros,
-    /// When somebody else got the number; None while nobody has.
+    /// When somebody else got the number, or it was released; None while neither has happened.
     pub ended_at: Option<Micros>,
     /// It was somebody else's until then.
     pub reused: bool,

@@ -28,6 +28,7 @@ async fn a_company_is_created_read_changed_and_deleted() {
       "id": 1,
       "name": "Acme",
       "site_key": "site_…",
+      "source_days": 30,
       "time_zone": "America/New_York"
     }
     "#);

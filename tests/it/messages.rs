@@ -116,26 +116,27 @@ async fn a_message_that_came_in_has_the_contracts_keys() {
     assert_eq!(events.len(), 1);
     assert_contract("message.received", &events[0]);
     assert_eq!(events[0], scene.message(id).await.to_json());
-    assert_eq!(
-        events[0],
-        json!({
-            "id": id,
-            "direction": "incoming",
-            "from_number": THEIRS,
-            "to_number": OURS,
-            "body": "Hello!",
-            "timestamp": "2026-03-09T07:30:00.942000Z",
-            "tracker_id": scene.tracker.tracker.id,
-            "tracker_name": "Example Tracker",
-            "company_id": scene.scope.company(),
-            "company_name": "Example Company",
-            "status": "received",
-            "error": "",
-            "error_code": null,
-            "media": [{"url": "https://m.example/1", "content_type": "image/png"}],
-            "segments": 1,
-        })
-    );
+    let expected = json!({
+        "id": id,
+        "direction": "incoming",
+        "from_number": THEIRS,
+        "to_number": OURS,
+        "body": "Hello!",
+        "timestamp": "2026-03-09T07:30:00.942000Z",
+        "tracker_id": scene.tracker.tracker.id,
+        "tracker_name": "Example Tracker",
+        "company_id": scene.scope.company(),
+        "company_name": "Example Company",
+        "status": "received",
+        "error": "",
+        "error_code": null,
+        "media": [{"url": "https://m.example/1", "content_type": "image/png"}],
+        "segments": 1,
+    });
+    for (key, value) in expected.as_object().unwrap() {
+        assert_eq!(events[0][key], *value, "{key}");
+    }
+    assert_eq!(events[0]["last_touch"]["source_channel"], "offline");
 }
 
 #[tokio::test]

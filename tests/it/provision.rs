@@ -236,7 +236,7 @@ async fn a_request_gets_one_to_ten_numbers() {
     for count in [0, 11] {
         assert!(matches!(scene.buy(count).await, Err(Error::Count)), "{count}");
     }
-    assert!(matches!(scene.attach(&[]).await, Err(Error::Count)));
+    assert!(matches!(scene.attach(&[]).await, Err(Error::AttachCount)));
     let numbers =
         Numbers { carrier_id: None, source: Source::Buy { area_code: Some("27".to_owned()), count: 1 } };
     let bad = provision::create_tracker(&scene.world.ctx, scene.scope, settings(), numbers).await;

@@ -136,6 +136,8 @@ impl Client {
         }
         match self.find_owned(number).await {
             Ok(Some(owned)) => self.configure(&owned.carrier_number_id, hooks).await,
+            // Whether it is ours isn't known: nobody may take it for somebody else's.
+            Err(unknown) if error == CarrierError::NumberUnavailable => Err(unknown),
             Ok(None) | Err(_) => Err(error),
         }
     }

@@ -6,7 +6,7 @@ use crate::carriers::accounts;
 use crate::carriers::client::{CarrierError, Client};
 use crate::companies::Scope;
 use crate::ctx::Ctx;
-use crate::db;
+use crate::db::{self, Wake};
 use crate::kernel::id::{CarrierId, CompanyId};
 use crate::trackers::release::{self, Due};
 
@@ -22,12 +22,18 @@ pub async fn release_due(ctx: &Ctx) -> db::Result<usize> {
         Ok::<_, db::Error>((release::claim(tx, NUMBERS_AT_ONCE)?, purchases::claim(tx, NUMBERS_AT_ONCE)?))
     };
     let (given_up, bought_in_vain) = ctx.db.write("numbers.claim_releases", claim).await?;
+    let is_full = |count: usize| i64::try_from(count).is_ok_and(|count| count == NUMBERS_AT_ONCE);
+    let more = is_full(given_up.len()) || is_full(bought_in_vain.len());
     let mut gone = 0;
     for due in given_up {
         gone += usize::from(release_number(ctx, &due).await?);
     }
     for abandoned in bought_in_vain {
         gone += usize::from(undo_purchase(ctx, &abandoned).await?);
+    }
+    if more {
+        // The next run comes at once.
+        ctx.db.wakes().wake(Wake::Routing);
     }
     Ok(gone)
 }

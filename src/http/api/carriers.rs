@@ -8,7 +8,7 @@ use super::fields::{Errors, Field, Kind, Rule, Values};
 use super::params::{AFTER, LIMIT};
 use super::reply::Reply;
 use super::route::{Answer, Route};
-use crate::carriers::accounts::{self, Invalid, NewAccount, Secret};
+use crate::carriers::accounts::{self, Error as AccountError, Invalid, NewAccount, Secret};
 use crate::carriers::client::AvailableNumber;
 use crate::carriers::form::{ID_CHARS_MAX, is_id};
 use crate::carriers::{Kind as CarrierKind, provision};
@@ -122,7 +122,10 @@ pub(super) const ROUTES: &[Route] = &[
         .or(&[ProblemKind::Unprocessable, ProblemKind::Carrier]),
     Route::delete("/companies/{company_id}/carriers/{carrier_id}", "delete_carrier", |r| Box::pin(delete(r)))
         .named(TAG, "Disconnect a carrier account")
-        .about("Its credentials are forgotten. An account with tracking numbers can't be disconnected.")
+        .about(
+            "Its credentials are forgotten. An account with tracking numbers can't be disconnected. Its number orders \
+             are cancelled, and until what they bought is back at the carrier the answer is 409.",
+        )
         .or(&[ProblemKind::Conflict]),
     Route::get("/companies/{company_id}/available-numbers", "list_available_numbers", |r| {
         Box::pin(available(r))
@@ -196,8 +199,13 @@ async fn delete(request: Request) -> Result<Reply, Problem> {
     let (scope, id) = (request.scope(), request.id::<CarrierId>("carrier_id")?);
     request
         .write("carriers.delete", move |tx| {
-            accounts::delete(tx, scope, id)?.ok_or_else(Problem::not_found)?;
-            Ok(Reply::no_content())
+            match accounts::delete(tx, scope, id) {
+                // A refusal that is committed: its orders are cancelled.
+                Err(error @ AccountError::NumbersReleasing) => Ok(Problem::from(error).into()),
+                Err(error) => Err(error.into()),
+                Ok(None) => Err(Problem::not_found()),
+                Ok(Some(())) => Ok(Reply::no_content()),
+            }
         })
         .await
 }

@@ -22,6 +22,7 @@ mod deliveries;
 mod events;
 mod install_check;
 mod messages;
+mod number_orders;
 mod replays;
 mod trackers;
 mod usage;
@@ -70,6 +71,7 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
         install_check::ROUTES,
         carriers::ROUTES,
         trackers::ROUTES,
+        number_orders::ROUTES,
         blocked_callers::ROUTES,
         calls::ROUTES,
         messages::ROUTES,

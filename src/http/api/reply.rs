@@ -41,11 +41,18 @@ impl Reply {
 
     /// 201 with the new object and where it is, as a path under `/api/v1`.
     pub fn created(path: &str, object: &impl Serialize) -> Reply {
+        Reply::located(StatusCode::CREATED, path, object)
+    }
+
+    /// 202 with an object that tells of the work begun and where it is, as a path under `/api/v1`.
+    pub fn begun(path: &str, object: &impl Serialize) -> Reply {
+        Reply::located(StatusCode::ACCEPTED, path, object)
+    }
+
+    fn located(status: StatusCode, path: &str, object: &impl Serialize) -> Reply {
         let location = HeaderValue::try_from(format!("/api/v1{path}"));
-        let mut reply = Reply::ok(object);
-        reply.status = StatusCode::CREATED;
-        reply.headers.insert(LOCATION, location.expect("a path of names and numbers is a header's value"));
-        reply
+        let location = location.expect("a path of names and numbers is a header's value");
+        Reply { status, ..Reply::ok(object) }.with_header(LOCATION, location)
     }
 
     /// 202 with an object that tells of the work begun.

@@ -75,6 +75,9 @@ pub struct Route {
     pub body: Option<Body>,
     pub check: Option<Check>,
     pub answer: Answer,
+    /// The object that tells of the work begun, 202, with `Location`: instead of `answer`, where the work is more than
+    /// a request can do.
+    pub later: Option<&'static str>,
     /// Problems of its own, beside those that follow from the rest.
     pub problems: &'static [Kind],
     /// By how much longer than usual the work may take: so much later its `Idempotency-Key` counts as left
@@ -119,6 +122,7 @@ impl Route {
             body: None,
             check: None,
             answer: Answer::Nothing,
+            later: None,
             problems: &[],
             patience: Duration::ZERO,
             handler,
@@ -183,6 +187,13 @@ impl Route {
     #[must_use]
     pub const fn answers(mut self, answer: Answer) -> Route {
         self.answer = answer;
+        self
+    }
+
+    /// Or begins work and answers with the object that tells of it.
+    #[must_use]
+    pub const fn or_begins(mut self, name: &'static str) -> Route {
+        self.later = Some(name);
         self
     }
 

@@ -1,16 +1,18 @@
 //! `/companies/{c}/trackers`.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::Request;
 use super::carriers::{AREA_CODE_FIELD, CARRIER_ID, number_types};
 use super::fields::{Errors, Field, Kind, Rule, Values};
 use super::params::{AFTER, LIMIT};
 use super::reply::Reply;
 use super::route::{Answer, Route};
-use crate::carriers::provision::{self, NUMBERS_MAX, Numbers, Source};
+use super::{Request, number_orders};
+use crate::carriers::provision::orders::{self, Target};
+use crate::carriers::provision::{self, ATTACH_MAX, BUY_MAX, Numbers, Source};
 use crate::ctx::Ctx;
 use crate::db::{LockSpace, Tx};
 use crate::flows::RING_TIMEOUT_S_DEFAULT;
@@ -18,6 +20,7 @@ use crate::http::problem::{DESTINATION_IS_TRACKED, Kind as ProblemKind, Problem}
 use crate::kernel::id::{CarrierId, TrackerId};
 use crate::kernel::phone::{NumberType, PhoneNumber};
 use crate::trackers::pool::{Exhausted, MINUTES_MAX, Terms};
+use crate::trackers::size::{self, SIZE_MAX, SIZE_MIN};
 use crate::trackers::{self, CAMPAIGN_SOURCES, Settings, TrackerType, TrackerView, swap};
 
 const TAG: &str = "Trackers";
@@ -61,14 +64,18 @@ const NUMBER_SOURCES: &[Field] = &[
     ),
     Field::new(
         "attach",
-        Kind::List { of: &OWN_NUMBER, min: 1, max: NUMBERS_MAX },
+        Kind::List { of: &OWN_NUMBER, min: 1, max: ATTACH_MAX },
         "Takes numbers that the carrier account has already.",
     ),
 ];
 
 const PURCHASE: &[Field] = &[
     AREA_CODE_FIELD,
-    Field::new("count", Kind::Integer { min: 1, max: NUMBERS_MAX as i64 }, "").default("1"),
+    Field::new(
+        "count",
+        Kind::Integer { min: 1, max: SIZE_MAX as i64 },
+        "1, or `number_pool_size`, if it isn't given. Only a number pool may have more than 10 at once.",
+    ),
 ];
 
 /// The settings; a new tracker's destination and name have no default.
@@ -76,6 +83,7 @@ const NEW: &[Field] = &[
     NAME.required(),
     DESTINATION_FIELD.required(),
     NUMBERS.required(),
+    NUMBER_POOL_SIZE,
     CARRIER_ID,
     TRACKER_TYPE.default("\"offline\""),
     NUMBER_TYPE.default("\"local\""),
@@ -108,6 +116,7 @@ const CHANGE: &[Field] = &[
     NAME,
     DESTINATION_FIELD,
     TRACKER_TYPE,
+    FEWER_NUMBERS,
     STATUS,
     RECORDING_ENABLED,
     RECORDING_MESSAGE,
@@ -139,6 +148,18 @@ const TRACKER_TYPE: Field = Field::new(
     Kind::Choice(|| TrackerType::ALL.map(TrackerType::as_str).to_vec()),
     "`offline`: one number for a billboard or a flyer. `campaign`: one number for all visitors of the web site that \
      match `campaign_source`. `number_pool`: a number for each visitor.",
+);
+const POOL_SIZE: Kind = Kind::Integer { min: SIZE_MIN as i64, max: SIZE_MAX as i64 };
+const NUMBER_POOL_SIZE: Field = Field::new(
+    "number_pool_size",
+    POOL_SIZE,
+    "How many numbers a pool is to have: another way to say `numbers.buy.count`. If both are given they must be the same.",
+);
+const FEWER_NUMBERS: Field = Field::new(
+    "number_pool_size",
+    POOL_SIZE,
+    "Makes a pool smaller: numbers that no visitor has go back to the carrier. It doesn't make a pool larger, which \
+     costs money: get more numbers for it.",
 );
 const NUMBER_TYPE: Field = Field::new("number_type", Kind::Choice(number_types), "");
 const STATUS: Field =
@@ -238,30 +259,46 @@ pub(super) const ROUTES: &[Route] = &[
         .answers(Answer::Page("Tracker")),
     Route::post("/companies/{company_id}/trackers", "create_tracker", |r| Box::pin(create(r)))
         .named(TAG, "Create a tracker and get its numbers")
-        .about("Numbers that were bought go back if the tracker can't be made.")
+        .about(
+            "Up to 10 numbers are bought at once. A number pool may have more: then they are ordered, the answer is 202 \
+             with a number order, and the tracker is made when all of them are there. Numbers that were bought go back if \
+             the tracker can't be made.",
+        )
         .takes("NewTracker", NEW)
-        .checked_by(|ctx, body, errors| Box::pin(check(ctx, body, errors)))
+        .checked_by(|ctx, body, errors| Box::pin(check_new(ctx, body, errors)))
         .takes_long(BUYING_TIME)
         .answers(Answer::Created("Tracker"))
+        .or_begins("NumberOrder")
         .or(FROM_CARRIER),
     Route::get("/companies/{company_id}/trackers/{tracker_id}", "get_tracker", |r| Box::pin(get(r)))
         .named(TAG, "Get a tracker")
         .answers(Answer::Object("Tracker")),
     Route::patch("/companies/{company_id}/trackers/{tracker_id}", "update_tracker", |r| Box::pin(update(r)))
         .named(TAG, "Change a tracker's settings")
+        .about(
+            "With a `number_pool_size` below the present one, the numbers that have been free longest go back to the \
+             carrier; if visitors have too many of them nothing is changed, and 409 says how many are free and until when \
+             the others are not.",
+        )
         .changes("TrackerChange", CHANGE)
         .checked_by(|ctx, body, errors| Box::pin(check(ctx, body, errors)))
-        .answers(Answer::Object("Tracker")),
+        .answers(Answer::Object("Tracker"))
+        .or(&[ProblemKind::Conflict]),
     Route::delete("/companies/{company_id}/trackers/{tracker_id}", "delete_tracker", |r| Box::pin(delete(r)))
         .named(TAG, "Delete a tracker")
-        .about("Its numbers go back to the carrier; its calls and messages stay."),
+        .about("Its numbers go back to the carrier, a number order for it is cancelled; its calls and messages stay."),
     Route::post("/companies/{company_id}/trackers/{tracker_id}/numbers", "add_tracker_numbers", |r| {
         Box::pin(add_numbers(r))
     })
     .named(TAG, "Get more numbers for a tracker")
+    .about(
+        "Up to 10 are bought at once. A number pool may get more: then they are ordered, the answer is 202 with a number \
+         order, and the pool gets them when all of them are there.",
+    )
     .takes("MoreNumbers", MORE_NUMBERS)
     .takes_long(BUYING_TIME)
     .answers(Answer::Object("Tracker"))
+    .or_begins("NumberOrder")
     .or(FROM_CARRIER),
 ];
 
@@ -269,13 +306,15 @@ pub(super) const ROUTES: &[Route] = &[
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Wanted {
-    Buy { area_code: Option<String>, count: usize },
+    Buy { area_code: Option<String>, count: Option<usize> },
     Attach(Vec<String>),
 }
 
 fn numbers(body: &Values) -> Numbers {
     let source = match body.need("numbers") {
-        Wanted::Buy { area_code, count } => Source::Buy { area_code, count },
+        Wanted::Buy { area_code, count } => {
+            Source::Buy { area_code, count: count.or(body.get("number_pool_size")).unwrap_or(1) }
+        }
         Wanted::Attach(texts) => {
             let number = |text: &String| PhoneNumber::from_e164(text);
             Source::Attach(texts.iter().filter_map(number).collect())
@@ -392,6 +431,28 @@ async fn check(ctx: &Ctx, body: &Values, errors: &mut Errors) -> Result<(), Prob
     Ok(())
 }
 
+/// As [`check`], and whether what is said about the number of numbers fits together.
+async fn check_new(ctx: &Ctx, body: &Values, errors: &mut Errors) -> Result<(), Problem> {
+    check(ctx, body, errors).await?;
+    let is_pool = body.choice("tracker_type", TrackerType::parse) == Some(TrackerType::NumberPool);
+    let size: Option<usize> = body.get("number_pool_size");
+    let (bought, attached) = match body.get("numbers") {
+        Some(Wanted::Buy { count, .. }) => (count, None),
+        Some(Wanted::Attach(numbers)) => (None, Some(numbers.len())),
+        None => (None, None),
+    };
+    if size.is_some() && !is_pool {
+        errors.add("number_pool_size", "is for number pools only");
+    } else if size.zip(bought.or(attached)).is_some_and(|(size, count)| size != count) {
+        errors.add("number_pool_size", "must be the number of `numbers`; one of the two is enough");
+    }
+    if !is_pool && bought.is_some_and(|count| count > BUY_MAX) {
+        let message = format!("must be an integer from 1 to {BUY_MAX}, except for a number pool");
+        errors.add("numbers.buy.count", message);
+    }
+    Ok(())
+}
+
 async fn list(request: Request) -> Result<Reply, Problem> {
     let listed = trackers::list(&request.ctx.db, request.scope(), request.query.page()).await?;
     Ok(Reply::page(listed, TrackerView::to_json))
@@ -400,6 +461,9 @@ async fn list(request: Request) -> Result<Reply, Problem> {
 async fn create(request: Request) -> Result<Reply, Problem> {
     let (settings, numbers) = (new_settings(&request.body), numbers(&request.body));
     check_settings(&settings, &request.company().country)?;
+    if let Some(bulk) = numbers.bulk() {
+        return number_orders::begin(request, Target::New(Box::new(settings)), bulk).await;
+    }
     let made = provision::create_tracker(&request.ctx, request.scope(), settings, numbers).await?;
     let path = format!("/companies/{}/trackers/{}", made.tracker.company_id, made.tracker.id);
     Ok(Reply::created(&path, &made.to_json()))
@@ -418,19 +482,36 @@ async fn update(mut request: Request) -> Result<Reply, Problem> {
         .write("trackers.update", move |tx| {
             tx.lock_text(LockSpace::Edit, &format!("tracker {id}"))?;
             let present = trackers::find(tx, scope, id)?.ok_or_else(Problem::not_found)?;
+            let count = present.number_count();
             let mut settings = present.tracker.settings;
             change(&body, &mut settings);
             check_settings(&settings, &country)?;
-            let changed = trackers::update(tx, scope, id, &settings)?.ok_or_else(Problem::not_found)?;
-            Ok(Reply::ok(&changed.to_json()))
+            let changed = match fewer(&body, &settings, count)? {
+                Some(size) => size::shrink(tx, scope, id, &settings, size)?,
+                None => trackers::update(tx, scope, id, &settings)?,
+            };
+            Ok(Reply::ok(&changed.ok_or_else(Problem::not_found)?.to_json()))
         })
         .await
+}
+
+/// The size that a pool is to be made smaller to.
+fn fewer(body: &Values, settings: &Settings, present: usize) -> Result<Option<usize>, Problem> {
+    let Some(size) = body.get::<usize>("number_pool_size") else { return Ok(None) };
+    let wrong = |message| Err(Problem::field("number_pool_size", message));
+    match size.cmp(&present) {
+        _ if settings.tracker_type != TrackerType::NumberPool => wrong("is for number pools only"),
+        Ordering::Less => Ok(Some(size)),
+        Ordering::Equal => Ok(None),
+        Ordering::Greater => wrong("is larger than the pool; get more numbers with POST …/numbers"),
+    }
 }
 
 async fn delete(request: Request) -> Result<Reply, Problem> {
     let (scope, id) = (request.scope(), request.id::<TrackerId>("tracker_id")?);
     request
         .write("trackers.delete", move |tx| {
+            orders::cancel_of_tracker(tx, scope, id)?;
             trackers::delete(tx, scope, id)?.ok_or_else(Problem::not_found)?;
             Ok(Reply::no_content())
         })
@@ -439,6 +520,9 @@ async fn delete(request: Request) -> Result<Reply, Problem> {
 
 async fn add_numbers(request: Request) -> Result<Reply, Problem> {
     let (id, numbers) = (request.id("tracker_id")?, numbers(&request.body));
+    if let Some(bulk) = numbers.bulk() {
+        return number_orders::begin(request, Target::Present(id), bulk).await;
+    }
     let changed = provision::add_numbers(&request.ctx, request.scope(), id, numbers).await?;
     Ok(Reply::ok(&changed.to_json()))
 }

@@ -11,6 +11,7 @@ use self::visits::attributed;
 
 use crate::alerts::{Kind, MailStatus};
 use crate::calls::state::Status;
+use crate::carriers::provision::orders::{OrderKind, OrderState};
 use crate::events::EventType;
 use crate::kernel::phone::NumberType;
 use crate::trackers::pool::Exhausted;
@@ -26,6 +27,7 @@ pub fn objects() -> Map<String, Json> {
         ("Carrier", carrier()),
         ("AvailableNumber", available_number()),
         ("Tracker", tracker()),
+        ("NumberOrder", number_order()),
         ("BlockedCaller", blocked_caller()),
         ("Call", call()),
         ("Message", message()),
@@ -254,6 +256,33 @@ fn tracker() -> Json {
             ("pool_exhausted", one_of(&Exhausted::ALL.map(Exhausted::as_str), "If no number is free.")),
             ("pool_fallback_number", text("In E.164, or \"\".")),
             ("created_at", time("")),
+        ],
+    )
+}
+
+fn number_order() -> Json {
+    let states = "`done`: the pool has all numbers. `failed`, `cancelled`: it has none of them, and what was bought goes \
+                  back to the carrier.";
+    object(
+        "Numbers for a pool that are bought bit by bit: all of them, or none.",
+        &[
+            ("id", id("")),
+            ("company_id", id("")),
+            ("tracker_id", nullable(id("Null until the tracker is made."))),
+            ("tracker_name", text("When it was ordered.")),
+            (
+                "kind",
+                one_of(
+                    &OrderKind::ALL.map(OrderKind::as_str),
+                    "`create`: for a new tracker, which is made when all numbers are there. `grow`: more for a tracker.",
+                ),
+            ),
+            ("wanted", integer("Numbers that are to be bought.")),
+            ("bought", integer("Numbers that have been bought.")),
+            ("state", one_of(&OrderState::ALL.map(OrderState::as_str), states)),
+            ("error", text("Why it ended without the numbers, or what stands in its way now; else \"\".")),
+            ("created_at", time("")),
+            ("finished_at", nullable(time("When it ended."))),
         ],
     )
 }

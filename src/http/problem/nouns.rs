@@ -17,8 +17,10 @@ impl From<trackers::Error> for Problem {
         use trackers::Error;
         let text = error.to_string();
         match error {
-            Error::NumberInUse(_) | Error::BeingReleased(_) => Problem::new(Kind::Conflict, text),
-            Error::NumberIsDestination(_) => Problem::field("numbers", text),
+            Error::NumberInUse(_) | Error::BeingReleased(_) | Error::NotFree { .. } => {
+                Problem::new(Kind::Conflict, text)
+            }
+            Error::NumberIsDestination(_) | Error::PoolFull => Problem::field("numbers", text),
             Error::DestinationIsTracked => Problem::field("destination", DESTINATION_IS_TRACKED),
             Error::Db(error) => error.into(),
         }
@@ -87,15 +89,17 @@ impl From<provision::Error> for Problem {
         use provision::Error;
         let text = error.to_string();
         match error {
-            Error::NoCarrier => Problem::new(Kind::Conflict, text),
+            Error::NoCarrier | Error::Growing(_) | Error::TooManyOrders | Error::OrderEnded => {
+                Problem::new(Kind::Conflict, text)
+            }
             Error::WhichCarrier => {
                 Problem::field("carrier_id", "is required: the company has several carrier accounts")
             }
             Error::NoSuchCarrier => Problem::field("carrier_id", "is not a carrier account of this company"),
-            Error::NoSuchTracker => Problem::not_found(),
-            Error::Count | Error::WrongType { .. } => Problem::field("numbers", text),
+            Error::NoSuchTracker | Error::NoSuchOrder => Problem::not_found(),
+            Error::Count | Error::AttachCount | Error::WrongType { .. } => Problem::field("numbers", text),
             Error::AreaCode => Problem::field("area_code", "must be three digits"),
-            Error::NotOwned(_) | Error::HooksIgnored(_) | Error::TooFew { .. } => {
+            Error::NotOwned(_) | Error::HooksIgnored(_) | Error::TooFew { .. } | Error::Outrun => {
                 Problem::new(Kind::Unprocessable, text)
             }
             Error::TookTooLong => Problem::new(Kind::Carrier, text),

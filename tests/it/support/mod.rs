@@ -4,6 +4,7 @@
 pub mod agency;
 pub mod browser;
 pub mod carrier;
+pub mod chromium;
 pub mod client;
 pub mod cluster;
 pub mod contract;
@@ -15,6 +16,7 @@ pub mod line;
 pub mod listener;
 pub mod name_server;
 pub mod program;
+pub mod prompter;
 pub mod receiver;
 pub mod shop;
 pub mod simulator;
@@ -24,6 +26,7 @@ pub mod strangers;
 pub mod tally;
 pub mod tls;
 pub mod verifier;
+pub mod website;
 pub mod world;
 
 use std::net::SocketAddr;
@@ -124,6 +127,19 @@ impl TestApp {
         let token = ctx.db.write("test.token", |tx| auth::create(tx, "account", None, true)).await;
         let api = Api::new(&format!("http://{}", app.address), &token.expect("the token is made"));
         TestApp { ctx, api, app, _database: database }
+    }
+
+    /// Ends it and starts another server on its database, without background work. Its clock stands where it stood.
+    pub async fn restart(self, company: TestCompany) -> (TestApp, TestCompany) {
+        let TestApp { ctx, api, app, _database } = self;
+        let (config, clock) = (ctx.config.clone(), ctx.clock.clone());
+        drop(ctx);
+        app.stop().await;
+        let outside = Outside { clock, seed: Seed::fixed(2), usage_as_of: AsOf::Clock, run_jobs: false };
+        let app = app::start(config, outside).await.expect("the server starts again");
+        let at = |api: &Api| Api::new(&format!("http://{}", app.address), &api.token);
+        let company = TestCompany { api: at(&company.api), reader: at(&company.reader), ..company };
+        (TestApp { ctx: app.ctx.clone(), api: at(&api), app, _database }, company)
     }
 
     /// Runs `work` in a transaction.

@@ -1,5 +1,6 @@
 //! The simulated carrier as a process of its own.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
@@ -51,6 +52,16 @@ impl Simulator {
             form_urlencoded::Serializer::new(String::new()).append_pair("PhoneNumber", number).finish();
         let request = request.header("content-type", "application/x-www-form-urlencoded").body(body);
         assert_eq!(request.send().await.expect("the simulator answers").status().as_u16(), 201);
+    }
+
+    /// The numbers that the account has.
+    pub async fn owned(&self) -> BTreeSet<String> {
+        let path = format!("/2010-04-01/Accounts/{ACCOUNT_SID}/IncomingPhoneNumbers.json?PageSize=1000");
+        let request = reqwest::Client::new().get(format!("{}{path}", self.url));
+        let answer = request.basic_auth(ACCOUNT_SID, Some(AUTH_TOKEN)).send().await;
+        let answer: Json = answer.expect("the simulator answers").json().await.expect("a list");
+        let numbers = answer["incoming_phone_numbers"].as_array().expect("a list").iter();
+        numbers.map(|number| number["phone_number"].as_str().expect("a text").to_owned()).collect()
     }
 
     /// Has something happen.

@@ -41,6 +41,9 @@ impl World {
         let database = TestDatabase::create();
         let location = database.location.clone();
         let (db_clock, db_seed) = (clock.clone(), seed.clone());
+        // As the server does: the number plans are read before a transaction wants them, or PostgreSQL ends it on a
+        // busy machine, because it stands still for so long.
+        tokio::task::spawn_blocking(|| PhoneNumber::caller("+12025550123")).await.unwrap();
         let opening = tokio::task::spawn_blocking(move || Db::open(&location, db_clock, db_seed));
         let db = opening.await.unwrap().unwrap();
         let outbound = Outbound::new(Options {
