@@ -10,6 +10,7 @@ pub mod http;
 pub mod jobs;
 
 pub mod carriers;
+pub mod install_check;
 
 pub mod usage;
 pub mod voicemails;

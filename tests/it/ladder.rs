@@ -13,7 +13,7 @@ const RUNGS: [&[&str]; 12] = [
     &["flows", "recordings", "visits"],
     &["calls", "messages"],
     &["voicemails", "usage", "webhooks"],
-    &["carriers"],
+    &["carriers", "install_check"],
     &["http", "jobs"],
     &["app", "demo", "listen", "cli", "main"],
 ];

@@ -31,6 +31,7 @@ mod dni_browser;
 mod dni_browser_script;
 mod events;
 mod holding;
+mod install_check;
 mod ladder;
 mod leases;
 mod listen;

@@ -20,6 +20,7 @@ mod carriers;
 mod companies;
 mod deliveries;
 mod events;
+mod install_check;
 mod messages;
 mod number_orders;
 mod replays;
@@ -67,6 +68,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 pub fn routes() -> impl Iterator<Item = &'static Route> {
     [
         companies::ROUTES,
+        install_check::ROUTES,
         carriers::ROUTES,
         trackers::ROUTES,
         number_orders::ROUTES,

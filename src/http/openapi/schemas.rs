@@ -3,6 +3,8 @@
 
 mod visits;
 
+mod install;
+
 use serde_json::{Map, Value as Json, json};
 
 use self::visits::attributed;
@@ -21,6 +23,7 @@ use crate::webhooks::replays::{ReplayState, STATES};
 pub fn objects() -> Map<String, Json> {
     let all = [
         ("Company", company()),
+        ("InstallReport", install::report()),
         ("Carrier", carrier()),
         ("AvailableNumber", available_number()),
         ("Tracker", tracker()),
