@@ -53,7 +53,7 @@ pub trait Desk {
     fn begin(&mut self, at: Duration, visit: usize, visitor: u32) -> anyhow::Result<Seat>;
 
     /// A sign of life. False: somebody else has been given the visit's number, it must begin again.
-    fn seen(&mut self, at: Duration, visit: usize, visitor: u32) -> anyhow::Result<bool>;
+    fn seen(&mut self, at: Duration, visit: usize) -> anyhow::Result<bool>;
 
     /// Whose a call to a number is: the one it is credited to first, none if nobody.
     fn call(&mut self, at: Duration, number: usize) -> anyhow::Result<Vec<Candidate>>;

@@ -33,6 +33,8 @@ pub struct Model {
     numbers: Vec<Number>,
     /// Who was given which number last.
     last: HashMap<u32, usize>,
+    /// Which number each visit was given, if it was.
+    given: HashMap<usize, usize>,
     /// Visits whose number is somebody else's by now.
     lost: HashSet<usize>,
 }
@@ -40,7 +42,7 @@ pub struct Model {
 impl Model {
     pub fn new(numbers: u32, policy: Policy) -> Model {
         let numbers = (0..numbers).map(|_| Number::default()).collect();
-        Model { policy, numbers, last: HashMap::new(), lost: HashSet::new() }
+        Model { policy, numbers, last: HashMap::new(), given: HashMap::new(), lost: HashSet::new() }
     }
 
     /// Hours of numbers that were held while it was busy, looked at each minute.
@@ -69,6 +71,7 @@ impl Model {
         chosen.leases.push(Lease { visitor, visit, started: at, seen: at, ended: None });
         chosen.free_at = at + SPANS.live + SPANS.cooldown;
         self.last.insert(visitor, number);
+        self.given.insert(visit, number);
     }
 
     fn is_his(&self, visitor: u32, number: usize) -> bool {
@@ -94,15 +97,18 @@ impl Desk for Model {
                 self.give(at, visit, visitor, number);
                 Ok(Seat::TakenOver(number))
             }
-            (false, Policy::NoSwap) => Ok(Seat::Blocked),
+            (false, Policy::NoSwap) => {
+                self.given.remove(&visit);
+                Ok(Seat::Blocked)
+            }
         }
     }
 
-    fn seen(&mut self, at: Duration, visit: usize, visitor: u32) -> anyhow::Result<bool> {
+    fn seen(&mut self, at: Duration, visit: usize) -> anyhow::Result<bool> {
         if self.lost.remove(&visit) {
             return Ok(false);
         }
-        let Some(&number) = self.last.get(&visitor) else { return Ok(true) };
+        let Some(&number) = self.given.get(&visit) else { return Ok(true) };
         let number = &mut self.numbers[number];
         match number.leases.last_mut().filter(|lease| lease.visit == visit) {
             Some(lease) => {
@@ -125,7 +131,8 @@ impl Desk for Model {
         };
         let recent = |lease: &LeaseFacts<u32>| call_at.since(lease.seen_at) <= confidence::WINDOW;
         let newest_first = self.numbers[number].leases.iter().rev().map(facts).filter(recent);
-        let leases: Vec<LeaseFacts<u32>> = newest_first.take(CANDIDATES_MAX).collect();
+        let mut leases: Vec<LeaseFacts<u32>> = newest_first.take(CANDIDATES_MAX).collect();
+        leases.reverse();
         let weights = confidence::weigh(call_at, SPANS, &leases);
         let best = confidence::credited(&leases, &weights);
         let said = |n: usize| Candidate { visitor: leases[n].visitor, confidence: weights[n] };

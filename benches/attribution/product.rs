@@ -56,7 +56,7 @@ impl Product {
         let (site, pool) = runtime.block_on(async {
             let company = world::company(&ctx).await?;
             let scope = calltracker::companies::Scope::of(company.id);
-            let pool = world::pool(&ctx, scope, numbers, exhausted).await?;
+            let pool = world::pool(&ctx, scope, numbers, 0, exhausted).await?;
             let site =
                 Sites::new(&ctx).find(&ctx, &company.site_key).await?.context("the company has a site")?;
             anyhow::Ok((site, pool))
@@ -131,7 +131,7 @@ impl Desk for Product {
         self.seat(begun.decisions.first().context("the site shows the pool")?)
     }
 
-    fn seen(&mut self, at: Duration, visit: usize, _visitor: u32) -> anyhow::Result<bool> {
+    fn seen(&mut self, at: Duration, visit: usize) -> anyhow::Result<bool> {
         self.turn(at)?;
         let session = *self.sessions.get(&visit).context("it has begun")?;
         match self.beats.alive(session, START.after(at)) {

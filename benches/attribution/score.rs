@@ -15,6 +15,14 @@ pub struct Call {
     pub given_on: bool,
 }
 
+impl Call {
+    /// The same, but for the rounding of sums in another order.
+    pub fn is_like(&self, other: &Call) -> bool {
+        let close = (self.confidence - other.confidence).abs() < 1e-9;
+        close && Call { confidence: other.confidence, ..*self } == *other
+    }
+}
+
 /// Visits of the busy hours of one day.
 #[derive(Clone, Copy, Default)]
 pub struct BusyDay {
@@ -52,7 +60,7 @@ pub fn play(traffic: &Traffic, desk: &mut impl Desk) -> anyhow::Result<Score> {
                 score.ask(traffic, at, seat);
             }
             What::Seen => {
-                if !desk.seen(at, visit, visitor)? {
+                if !desk.seen(at, visit)? {
                     let seat = desk.begin(at, visit, visitor)?;
                     score.sit(visit, visitor, seat);
                 }

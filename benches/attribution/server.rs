@@ -43,8 +43,8 @@ impl Floor {
         Ok(Floor { pid: child.id().context("it runs")?, address, _child: child })
     }
 
-    pub fn url(&self, path: &str) -> String {
-        format!("http://{}/dni/site/{path}", self.address)
+    pub fn urls(&self, path: &str) -> Vec<String> {
+        vec![format!("http://{}/dni/site/{path}", self.address)]
     }
 }
 
@@ -55,9 +55,9 @@ pub async fn run_floor() -> anyhow::Result<()> {
     println!("{}", listener.local_addr()?);
     let nothing = |_body: Bytes| async { StatusCode::NO_CONTENT };
     let router = Router::new()
-        .route("/dni/site/session", post(shown))
-        .route("/dni/site/page", post(nothing))
-        .route("/dni/site/heartbeat", post(nothing));
+        .route("/dni/{site_key}/session", post(shown))
+        .route("/dni/{site_key}/page", post(nothing))
+        .route("/dni/{site_key}/heartbeat", post(nothing));
     Ok(axum::serve(listener, router).await?)
 }
 
@@ -65,25 +65,30 @@ async fn shown(_body: Bytes) -> Response {
     ([(CONTENT_TYPE, "application/json")], ANSWER).into_response()
 }
 
-/// The program with a site and a pool; gone when dropped.
+/// The program with sites, a pool for each; gone when dropped.
 pub struct Server {
     pub pid: u32,
     address: String,
-    site_key: String,
+    site_keys: Vec<String>,
     _child: Child,
     _folder: TempDir,
 }
 
 impl Server {
-    pub async fn start(numbers: u32) -> anyhow::Result<Server> {
+    pub async fn start(sites: u32, numbers: u32) -> anyhow::Result<Server> {
         let (folder, key) = (disk::folder()?, SecretKey::generate(&Seed::system()));
         let mut config = Given::default().resolve(Given::default())?;
         config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
         config.data = folder.path().to_owned();
         config.secret_key = Some(key.clone());
         let app = app::start(config, Outside::real()).await?;
-        let company = world::company(&app.ctx).await?;
-        world::pool(&app.ctx, Scope::of(company.id), numbers, Exhausted::Reuse).await?;
+        let mut site_keys = Vec::new();
+        for site in 0..sites {
+            let company = world::company(&app.ctx).await?;
+            let scope = Scope::of(company.id);
+            world::pool(&app.ctx, scope, numbers, site * numbers, Exhausted::Reuse).await?;
+            site_keys.push(company.site_key);
+        }
         app.stop().await;
         let mut command = Command::new(env!("CARGO_BIN_EXE_calltracker"));
         command.args(["serve", "--listen", "127.0.0.1:0", "--log", "warn"]);
@@ -94,11 +99,12 @@ impl Server {
         let address = line.rsplit("http://").next().map(|rest| rest.trim_end_matches('/').to_owned());
         let address = address.context("it says where it listens")?;
         let pid = child.id().context("it runs")?;
-        Ok(Server { pid, address, site_key: company.site_key, _child: child, _folder: folder })
+        Ok(Server { pid, address, site_keys, _child: child, _folder: folder })
     }
 
-    pub fn url(&self, path: &str) -> String {
-        format!("http://{}/dni/{}/{path}", self.address, self.site_key)
+    /// One for each site.
+    pub fn urls(&self, path: &str) -> Vec<String> {
+        self.site_keys.iter().map(|site| format!("http://{}/dni/{site}/{path}", self.address)).collect()
     }
 }
 

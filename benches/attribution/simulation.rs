@@ -79,8 +79,10 @@ pub fn played(
     let mut desk = Product::new(numbers, policy, seed)?;
     let product = score::play(traffic, &mut desk)?;
     let model = score::play(traffic, &mut Model::new(numbers, policy))?;
-    ensure!(product.seats == model.seats, "the product gave out other numbers than its rules say");
-    ensure!(product.calls == model.calls, "the product credited calls otherwise than its rules say");
+    let seat = product.seats.iter().zip(&model.seats).position(|(a, b)| a != b);
+    ensure!(seat.is_none(), "visit {seat:?} got another number from the product than its rules say");
+    let call = product.calls.iter().zip(&model.calls).find(|(a, b)| !a.is_like(b));
+    ensure!(call.is_none(), "a call was credited otherwise than the rules say: {call:?}");
     Ok((product, desk))
 }
 

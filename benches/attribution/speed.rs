@@ -15,8 +15,10 @@ use crate::{cpu, disk};
 const P99_MAX: Duration = Duration::from_millis(10);
 /// CPU time of a request, of the floor's.
 const CPU_RATIO_MAX: f64 = 4.0;
-/// Enough for every visit of the benchmark to get one, and to keep it.
-const NUMBERS: u32 = 12_000;
+/// It divides the number of requests, so that each visit goes on where it began.
+const SITES: u32 = 100;
+/// Of each site: enough for every visit of the benchmark to get one, and to keep it.
+const NUMBERS: u32 = 120;
 const PAGE: &str =
     "https://www.example.com/services/boilers?gclid=EAIaIQobChMIx7mN5p2K_QIVj4BQBh0SgQ2fEAAYASAAEgJ1x_D_BwE";
 const REFERRER: &str = "https://www.google.com/";
@@ -29,10 +31,12 @@ struct Case {
 pub async fn run() -> anyhow::Result<()> {
     title(
         "speed",
-        &format!("{PER_S} requests/s, open loop, {REQUESTS} of each kind, {NUMBERS} numbers, SQLite"),
+        &format!(
+            "{PER_S} requests/s, open loop, {REQUESTS} of each kind, {SITES} sites with {NUMBERS} numbers, SQLite"
+        ),
     );
     let floor = Floor::start().await?;
-    let server = Server::start(NUMBERS).await?;
+    let server = Server::start(SITES, NUMBERS).await?;
     let (fsync, fsync_p99) = disk::fsync(200, Duration::from_millis(10)).await?;
     say(&format!("fsync: p50 {}, p99 {}", ms(fsync), ms(fsync_p99)));
     let begun = both("visits begin", &floor, &server, "session", vec![opened()]).await?;
@@ -59,8 +63,8 @@ async fn both(
     path: &str,
     bodies: Vec<String>,
 ) -> anyhow::Result<Vec<String>> {
-    let mut bare = ask(floor.pid, &floor.url(path), &bodies).await?;
-    let mut product = ask(server.pid, &server.url(path), &bodies).await?;
+    let mut bare = ask(floor.pid, &floor.urls(path), &bodies).await?;
+    let mut product = ask(server.pid, &server.urls(path), &bodies).await?;
     let each = |case: &Case| case.cpu.as_secs_f64() * 1e6 / case.answers.times.len() as f64;
     let ratio = each(&product) / each(&bare);
     let times = &mut product.answers.times;
@@ -84,12 +88,12 @@ async fn both(
     Ok(product.answers.bodies)
 }
 
-async fn ask(pid: u32, url: &str, bodies: &[String]) -> anyhow::Result<Case> {
+async fn ask(pid: u32, urls: &[String], bodies: &[String]) -> anyhow::Result<Case> {
     // Not counted: opens connections, prepares statements.
-    load::send(url, bodies, REQUESTS / 10).await?;
+    load::send(urls, bodies, REQUESTS / 10).await?;
     let before = cpu::of(pid);
     let began = Instant::now();
-    let answers = load::send(url, bodies, REQUESTS).await?;
+    let answers = load::send(urls, bodies, REQUESTS).await?;
     anyhow::ensure!(began.elapsed() < load::TIME_MAX, "the machine is too slow for {PER_S} requests/s");
     // What is gathered in memory is written each second.
     tokio::time::sleep(Duration::from_millis(1500)).await;

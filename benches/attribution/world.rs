@@ -58,25 +58,27 @@ pub async fn company(ctx: &Ctx) -> anyhow::Result<Company> {
     Ok(ctx.db.write("bench.company", move |tx| companies::create(tx, &new)).await?)
 }
 
-/// A pool of numbers that stands for [`SHOWN`].
+/// A pool of numbers that stands for [`SHOWN`]. Numbers are unique in a database: the first `taken` have been used.
 pub async fn pool(
     ctx: &Ctx,
     scope: Scope,
     numbers: u32,
+    taken: u32,
     exhausted: Exhausted,
 ) -> anyhow::Result<TrackerView> {
     let base_url = parse_base_url(Kind::Twilio, Some(NOWHERE)).ok().context("it is a URL")?;
     let token = Secret::parse("5eed0000000000000000000000005eed").ok().context("it is a token")?;
-    let account_sid = "AC00000000000000000000000000005eed";
-    let new =
-        NewAccount::new(Kind::Twilio, account_sid, base_url, token, None).ok().context("it is an account")?;
+    let account_sid = format!("AC{:032x}", scope.company().0);
+    let new = NewAccount::new(Kind::Twilio, &account_sid, base_url, token, None)
+        .ok()
+        .context("it is an account")?;
     let (key, settings) = (ctx.key.clone(), settings(exhausted)?);
     let create = move |tx: &mut Tx<'_>| {
         let carrier_id = accounts::create(tx, scope, &new, &key)
             .map_err(|error| trackers::Error::Db(calltracker::db::Error::Internal(error.to_string())))?
             .account
             .id;
-        let owned = (0..numbers).filter_map(|n| {
+        let owned = (taken..taken + numbers).filter_map(|n| {
             let number = PhoneNumber::from_e164(&format!("+1202{:07}", 2_000_000 + n))?;
             Some(OwnedNumber { carrier_id, carrier_number_id: format!("PN{n:032}"), number })
         });
