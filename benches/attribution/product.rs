@@ -17,7 +17,7 @@ use calltracker::visits::beats::{Beat, Beats};
 use calltracker::visits::session::{self, Arrival, Decision};
 use calltracker::visits::sites::{Site, Sites};
 use calltracker::visits::source::classify;
-use calltracker::visits::{self, Attribution};
+use calltracker::visits::{self, Attribution, Touch};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -116,7 +116,7 @@ impl Desk for Product {
         let arrival = Arrival {
             visitor: self.visitors.get(&visitor).copied(),
             session: self.sessions.get(&visit).copied(),
-            touch: session::touch(&classify(PAGE, ""), &page, START.after(at)),
+            touch: Touch::new(&classify(PAGE, ""), &page.url, START.after(at)),
             page,
             ip: None,
             user_agent: String::new(),

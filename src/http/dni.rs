@@ -34,7 +34,7 @@ use crate::visits::session::{self, Arrival, Decision};
 use crate::visits::sites::Site;
 use crate::visits::source::classify;
 use crate::visits::token::{self, Named};
-use crate::visits::{agent, debug};
+use crate::visits::{Touch, agent, debug};
 
 /// Bytes of a request's body at most: the script sends three URLs of 2,048 characters and a title.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -221,11 +221,11 @@ async fn open(state: &AppState, site_key: &str, request: Request) -> Result<Resp
     let (ctx, site) = (&state.ctx, &asked.site);
     let now = ctx.clock.now();
     let page = session::page(&opened.url, &opened.title);
-    let touch = session::touch(&classify(&opened.url, &opened.referrer), &page, now);
+    let touch = Touch::new(&classify(&opened.url, &opened.referrer), &page.url, now);
     let remembered = opened.consent && opened.take && !agent::is_bot(&asked.user_agent);
     let (tokens, decisions) = if opened.test {
         (None, session::fictional(site))
-    } else if !remembered || site.targets.is_empty() && !opened.consent {
+    } else if !remembered {
         (None, session::glance(site, &touch, &page))
     } else {
         let arrival = Arrival {

@@ -1,7 +1,6 @@
-//! Routing: the number that was dialled, and what the tracker behind it wants to happen. Pure but for the
-//! one look-up.
+//! Routing: the number that was dialled, and the tracker behind it.
 
-use super::{COLUMNS, Settings, Tracker, TrackerType};
+use super::{COLUMNS, Tracker};
 use crate::db::{self, Tx, sql};
 use crate::kernel::id::{CarrierId, NumberId};
 use crate::kernel::phone::PhoneNumber;
@@ -28,16 +27,4 @@ pub fn find(tx: &mut Tx<'_>, carrier: CarrierId, dialled: &str) -> db::Result<Op
     };
     let tracker = tx.one(sql(format!("select {COLUMNS} where t.id = ?")).bind(tracker_id))?;
     Ok(Some(Route { number_id, tracking_number: number, tracker }))
-}
-
-/// The channel that a call is credited to when no visit is known: what the tracker itself stands for.
-pub fn source_channel(settings: &Settings) -> &'static str {
-    match (settings.tracker_type, settings.campaign_source.as_str()) {
-        (TrackerType::Offline, _) => "offline",
-        (TrackerType::Campaign, "search") if settings.campaign_search_for.trim() == "paid" => "paid",
-        (TrackerType::Campaign, "search") if settings.campaign_search_for.trim() == "organic" => "organic",
-        (TrackerType::Campaign, "referral") => "referral",
-        (TrackerType::Campaign, "direct") => "direct",
-        (TrackerType::Campaign | TrackerType::NumberPool, _) => "unknown",
-    }
 }

@@ -7,14 +7,14 @@ use serde_json::{Value as Json, json};
 
 use super::Touch;
 use super::confidence::{self, LeaseFacts, Spans};
-use super::source::classify;
+use super::source::{Channel, classify};
 use crate::companies::Scope;
 use crate::db::{self, FromRow, Row, Tx, sql};
 use crate::kernel::clock::Micros;
 use crate::kernel::id::{NumberId, SessionId, VisitorId};
 use crate::kernel::phone::PhoneNumber;
 use crate::trackers::pool::{self, Lease};
-use crate::trackers::{Settings, TrackerType, route};
+use crate::trackers::{Settings, TrackerType};
 
 /// Visits that a call may be credited to.
 const CANDIDATES_MAX: i64 = 20;
@@ -150,10 +150,23 @@ fn of_tracker(settings: &Settings, at: Micros) -> Attribution {
         let page = format!("https://site.invalid/?{parameters}");
         Touch { landing_page: String::new(), ..Touch::new(&classify(&page, ""), "", at) }
     } else {
-        Touch { at: at.0, channel: route::source_channel(settings).to_owned(), ..Touch::default() }
+        Touch { at: at.0, channel: channel(settings).as_str().to_owned(), ..Touch::default() }
     };
     let why = format!("the number stands for {:?}, whoever calls it", settings.name);
     Attribution { source, snapshot: Snapshot { why, ..Snapshot::default() }, ..Attribution::default() }
+}
+
+/// The channel that a tracker stands for by itself.
+fn channel(settings: &Settings) -> Channel {
+    let search_for = settings.campaign_search_for.trim();
+    match (settings.tracker_type, settings.campaign_source.as_str()) {
+        (TrackerType::Offline, _) => Channel::Offline,
+        (TrackerType::Campaign, "search") if search_for == "paid" => Channel::Paid,
+        (TrackerType::Campaign, "search") if search_for == "organic" => Channel::Organic,
+        (TrackerType::Campaign, "referral") => Channel::Referral,
+        (TrackerType::Campaign, "direct") => Channel::Direct,
+        (TrackerType::Campaign | TrackerType::NumberPool, _) => Channel::Unknown,
+    }
 }
 
 fn of_pool(

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rules::{self, Rank, Visit};
 use super::sites::{Offer, Site, Target};
-use super::source::{Source, clean_url};
+use super::source::clean_url;
 use super::token::{self, Named};
 use super::{Touch, agent};
 use crate::companies::Scope;
@@ -121,11 +121,7 @@ pub fn begin(tx: &mut Tx<'_>, site: &Site, arrival: &Arrival) -> db::Result<Begu
         None => None,
     };
     let (visitor, session, touch, landing_page) = match (visitor, present) {
-        (Some(visitor), Some(present)) => {
-            let seen = "update sessions set seen_at = ? where id = ?";
-            tx.execute(sql(seen).bind(tx.now()).bind(present.id))?;
-            (visitor, present.id, present.touch, present.landing_page)
-        }
+        (Some(visitor), Some(present)) => (visitor, present.id, present.touch, present.landing_page),
         (visitor, _) => {
             let touch = credited(tx, site, visitor, arrival)?;
             let visitor = match visitor {
@@ -144,7 +140,8 @@ pub fn begin(tx: &mut Tx<'_>, site: &Site, arrival: &Arrival) -> db::Result<Begu
         decisions.push(decide(tx, scope, target, visit, guest)?);
     }
     let text = serde_json::to_string(&decisions).expect("texts and numbers always become JSON");
-    tx.execute(sql("update sessions set decisions = ? where id = ?").bind(text).bind(session))?;
+    let shown = "update sessions set seen_at = ?, decisions = ? where id = ?";
+    tx.execute(sql(shown).bind(tx.now()).bind(text).bind(session))?;
     Ok(Begun { visitor, session, decisions })
 }
 
@@ -375,9 +372,4 @@ pub(super) fn add_page(tx: &mut Tx<'_>, session: SessionId, at: Micros, page: &P
 pub fn tokens(key: &SecretKey, scope: Scope, begun: &Begun) -> (String, String) {
     let visitor = token::make(key, scope, Named::Visitor, begun.visitor);
     (visitor, token::make(key, scope, Named::Session, begun.session))
-}
-
-/// The touch of one page view by itself.
-pub fn touch(source: &Source, page: &Page, at: Micros) -> Touch {
-    Touch::new(source, &page.url, at)
 }

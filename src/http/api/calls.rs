@@ -14,12 +14,12 @@ use crate::calls::{
     self, Edit, Filter, LEAD_STATUS_CHARS_MAX, NOTE_CHARS_MAX, SEARCH_CHARS_MAX, TAG_CHARS_MAX, TAGS_MAX,
 };
 use crate::db;
-use crate::http::openapi::schemas::SOURCE_CHANNELS;
 use crate::http::problem::{Kind as ProblemKind, Problem};
 use crate::http::recordings::serve;
 use crate::kernel::id::{CallId, TrackerId};
 use crate::recordings;
 use crate::recordings::link::Links;
+use crate::visits::source::Channel;
 
 const TAG: &str = "Calls";
 const LEAD_STATUS: Kind = Kind::Text { min: 0, max: LEAD_STATUS_CHARS_MAX };
@@ -29,7 +29,7 @@ const FILTER: &[Field] = &[
     TO,
     Field::new("tracker_id", Kind::Integer { min: 1, max: i64::MAX }, ""),
     Field::new("status", Kind::Choice(|| Status::ALL.map(Status::as_str).to_vec()), ""),
-    Field::new("source_channel", Kind::Choice(|| SOURCE_CHANNELS.to_vec()), ""),
+    Field::new("source_channel", Kind::Choice(|| Channel::ALL.map(Channel::as_str).to_vec()), ""),
     Field::new("is_first_time", Kind::Bool, ""),
     Field::new(
         "min_duration",

@@ -16,6 +16,7 @@ use crate::events::EventType;
 use crate::kernel::phone::NumberType;
 use crate::trackers::pool::Exhausted;
 use crate::trackers::{CAMPAIGN_SOURCES, TrackerType};
+use crate::visits::source::Channel;
 use crate::webhooks::DeliveryState;
 use crate::webhooks::replays::{ReplayState, STATES};
 
@@ -166,7 +167,7 @@ fn call_properties() -> Vec<(&'static str, Json)> {
         ("caller_zip", text("")),
         ("caller_country", text("ISO 3166-1 alpha-2, or \"\".")),
         ("is_first_time", boolean("The first call ever from this number to this company.")),
-        ("source_channel", one_of(&SOURCE_CHANNELS, "")),
+        ("source_channel", one_of(&Channel::ALL.map(Channel::as_str), "")),
         ("source_referrer", text("")),
         ("source_keyword", text("")),
         ("landing_page", text("")),
@@ -185,12 +186,6 @@ fn call_properties() -> Vec<(&'static str, Json)> {
         ("spam", boolean("")),
     ]
 }
-
-/// What a call's source may be.
-pub const SOURCE_CHANNELS: [&str; 11] = [
-    "organic", "paid", "direct", "referral", "social", "email", "display", "local", "offline", "other",
-    "unknown",
-];
 
 fn message() -> Json {
     let properties = [message_properties(), attributed()].concat();
