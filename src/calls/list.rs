@@ -112,10 +112,8 @@ fn with_tags(tx: &mut Tx<'_>, calls: Vec<Call>) -> db::Result<Vec<CallView>> {
     if calls.is_empty() {
         return Ok(Vec::new());
     }
-    let places = vec!["?"; calls.len()].join(", ");
-    let question =
-        format!("select call_id, tag from call_tags where call_id in ({places}) order by call_id desc, tag");
-    let question = calls.iter().fold(sql(question), |question, call| question.bind(call.id));
+    let question = "select call_id, tag from call_tags where call_id {{in_ids}} order by call_id desc, tag";
+    let question = sql(question).bind_ids(calls.iter().map(|call| call.id.0));
     let mut tags: Vec<(CallId, String)> = tx.all(question)?;
     let views = calls.into_iter().map(|call| {
         let mine = tags.extract_if(.., |(id, _)| *id == call.id).map(|(_, tag)| tag).collect();

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::error::Error as _;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -24,6 +24,11 @@ use super::{Env, Error, Heard, Mode, QUEUE_MAX, Result, Work, migrate};
 
 /// Connections of one node that write. More would only wait for the same fsync, and for each other's locks.
 const WRITERS: usize = 4;
+/// So many of them write at a time: one does while the other waits for its fsync. What comes meanwhile gathers, and
+/// shares the next transaction.
+const WRITING_MAX: usize = 2;
+/// Unless those wait for longer, which can only be for a lock: then the others go on.
+const WRITING_TIME: Duration = Duration::from_millis(5);
 /// Connections of one node that only read, so that no read waits behind those that wait for locks.
 const READERS: usize = 4;
 /// Closures that share a transaction, and with it its locks, at most.
@@ -109,10 +114,10 @@ impl Pool {
         let worker = || Worker { config: config.clone(), env: env.clone(), session: None, wary: 0 };
         let mut handles = Vec::new();
         for (mode, queue, workers) in [(Mode::Write, writes, WRITERS), (Mode::Read, reads, READERS)] {
-            let queue = Arc::new(Mutex::new(queue));
+            let queue = Arc::new(Queue::new(mode, queue));
             for _ in 0..workers {
                 let (mut worker, queue) = (worker(), queue.clone());
-                let body = move || worker.run(mode, &queue);
+                let body = move || worker.run(&queue);
                 let spawned = std::thread::Builder::new().name("db-worker".to_owned()).spawn(body);
                 handles.push(spawned.map_err(|e| Error::Unavailable(format!("starting a thread: {e}")))?);
             }
@@ -246,13 +251,14 @@ enum Together {
 }
 
 impl Worker {
-    fn run(&mut self, mode: Mode, queue: &Mutex<Receiver<Box<dyn Work>>>) {
+    fn run(&mut self, queue: &Queue) {
         loop {
-            let batch = next_batch(mode, queue);
+            let batch = queue.next_batch();
             if batch.is_empty() {
                 return;
             }
-            self.run_batch(mode, batch);
+            self.run_batch(queue.mode, batch);
+            queue.ended();
         }
     }
 
@@ -365,12 +371,40 @@ impl Worker {
     }
 }
 
-/// The next to run in one transaction: what waits of what writes, one of what reads. None: there will be no more.
-fn next_batch(mode: Mode, queue: &Mutex<Receiver<Box<dyn Work>>>) -> Vec<Box<dyn Work>> {
-    let queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
-    let Ok(first) = queue.recv() else { return Vec::new() };
-    let more = if mode == Mode::Write { BATCH_MAX - 1 } else { 0 };
-    std::iter::once(first).chain(queue.try_iter().take(more)).collect()
+/// What waits, and how much of it is being done.
+struct Queue {
+    mode: Mode,
+    waiting: Mutex<Receiver<Box<dyn Work>>>,
+    /// Batches that are being done.
+    doing: Mutex<usize>,
+    fewer: Condvar,
+}
+
+impl Queue {
+    fn new(mode: Mode, waiting: Receiver<Box<dyn Work>>) -> Queue {
+        Queue { mode, waiting: Mutex::new(waiting), doing: Mutex::new(0), fewer: Condvar::new() }
+    }
+
+    /// The next to run in one transaction: what waits of what writes, one of what reads. None: there will be no more.
+    fn next_batch(&self) -> Vec<Box<dyn Work>> {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let Ok(first) = waiting.recv() else { return Vec::new() };
+        if self.mode == Mode::Read {
+            return vec![first];
+        }
+        let doing = self.doing.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = self.fewer.wait_timeout_while(doing, WRITING_TIME, |doing| *doing >= WRITING_MAX);
+        *turn.unwrap_or_else(PoisonError::into_inner).0 += 1;
+        std::iter::once(first).chain(waiting.try_iter().take(BATCH_MAX - 1)).collect()
+    }
+
+    /// The batch was done.
+    fn ended(&self) {
+        if self.mode == Mode::Write {
+            *self.doing.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+            self.fewer.notify_one();
+        }
+    }
 }
 
 /// A connection with its prepared statements.

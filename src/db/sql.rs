@@ -40,6 +40,13 @@ impl Sql {
         self
     }
 
+    /// Binds the ids of the next `{{in_ids}}`.
+    #[must_use]
+    pub fn bind_ids(self, ids: impl IntoIterator<Item = i64>) -> Sql {
+        let ids: Vec<String> = ids.into_iter().map(|id| id.to_string()).collect();
+        self.bind(format!("[{}]", ids.join(",")))
+    }
+
     /// Appends text: for filters that are there or not. Never a value.
     #[must_use]
     pub fn and(mut self, text: &str) -> Sql {

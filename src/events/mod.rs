@@ -47,14 +47,12 @@ fn write(tx: &mut Tx<'_>, new: Vec<NewEvent>) -> db::Result<()> {
     // Ids are given out under these locks, so a reader who has seen one has seen all smaller ones of its company.
     tx.lock_all(LockSpace::EventLog, companies.iter().map(|company| company.0))?;
     let ids = tx.insert_for_ids(&EVENTS, new.iter().map(event_row))?;
-    let mut webhooks: HashMap<CompanyId, Vec<Subscriber>> = HashMap::new();
-    for company in companies {
-        webhooks.insert(company, subscribers(tx, company)?);
-    }
+    let webhooks = subscribers(tx, &companies)?;
     let events: Vec<(CompanyId, Arc<EventRow>)> = new.into_iter().zip(ids).map(written).collect();
     let mut deliveries = Vec::new();
     for (company, event) in &events {
-        let subscribed = webhooks[company].iter().filter(|webhook| webhook.wants(&event.kind));
+        let subscribed =
+            webhooks.get(company).into_iter().flatten().filter(|webhook| webhook.wants(&event.kind));
         deliveries.extend(subscribed.map(|webhook| (*company, event, webhook)));
     }
     tx.insert_rows(&DELIVERIES, deliveries.iter().map(delivery_row))?;
@@ -102,6 +100,7 @@ struct Subscriber {
     is_active: bool,
     /// As stored.
     events: String,
+    company: CompanyId,
 }
 
 impl FromRow for Subscriber {
@@ -112,6 +111,7 @@ impl FromRow for Subscriber {
             revision: row.get()?,
             is_active: row.get()?,
             events: row.get()?,
+            company: row.get()?,
         })
     }
 }
@@ -123,10 +123,20 @@ impl Subscriber {
     }
 }
 
-fn subscribers(tx: &mut Tx<'_>, company: CompanyId) -> db::Result<Vec<Subscriber>> {
-    let statement = "select id, activation, revision, status = 'active', events from webhooks
-                     where company_id = ? and deleted_at is null order by id";
-    tx.all(sql(statement).bind(company))
+/// Those of each company, in the order of their ids.
+fn subscribers(
+    tx: &mut Tx<'_>,
+    companies: &BTreeSet<CompanyId>,
+) -> db::Result<HashMap<CompanyId, Vec<Subscriber>>> {
+    let statement = "select id, activation, revision, status = 'active', events, company_id from webhooks
+                     where company_id {{in_ids}} and deleted_at is null order by id";
+    let mut found: HashMap<CompanyId, Vec<Subscriber>> = HashMap::new();
+    for subscriber in
+        tx.all::<Subscriber>(sql(statement).bind_ids(companies.iter().map(|company| company.0)))?
+    {
+        found.entry(subscriber.company).or_default().push(subscriber);
+    }
+    Ok(found)
 }
 
 static DELIVERIES: Columns<9> = Columns::new(

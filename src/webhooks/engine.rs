@@ -453,14 +453,12 @@ async fn webhooks(db: Db, ids: Option<Vec<WebhookId>>) -> Read {
 /// # Errors
 /// The database's.
 pub fn load(tx: &mut db::Tx<'_>, ids: Option<&[WebhookId]>) -> db::Result<Vec<Webhook>> {
-    let mut statement =
-        format!("select {COLUMNS} from webhooks where status = 'active' and deleted_at is null");
-    if let Some(ids) = ids {
-        // Numbers of ours.
-        let list: Vec<String> = ids.iter().map(ToString::to_string).collect();
-        statement.push_str(&format!(" and id in ({})", list.join(", ")));
-    }
-    tx.all(sql(statement))
+    let active =
+        sql(format!("select {COLUMNS} from webhooks where status = 'active' and deleted_at is null"));
+    tx.all(match ids {
+        Some(ids) => active.and(" and id {{in_ids}}").bind_ids(ids.iter().map(|id| id.0)),
+        None => active,
+    })
 }
 
 /// One attempt on its way. However it ends, a result comes of it.

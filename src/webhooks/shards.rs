@@ -125,13 +125,10 @@ pub(super) fn hold(
     webhooks: impl Iterator<Item = WebhookId>,
 ) -> db::Result<HashSet<(i64, i64)>> {
     let shards: BTreeSet<i64> = webhooks.map(shard_of).collect();
-    let list: Vec<String> = shards.iter().map(ToString::to_string).collect();
-    // Numbers of ours, in the order in which everybody locks them.
-    let statement = format!(
-        "select id, epoch from shards where id in ({}) and node_id = ? order by id {{{{for_share}}}}",
-        list.join(", ")
-    );
-    Ok(tx.all::<(i64, i64)>(sql(statement).bind(node))?.into_iter().collect())
+    // In the order in which everybody locks them.
+    let statement =
+        "select id, epoch from shards where id {{in_ids}} and node_id = ? order by id {{for_share}}";
+    Ok(tx.all::<(i64, i64)>(sql(statement).bind_ids(shards).bind(node))?.into_iter().collect())
 }
 
 /// What the engine and the keeper of its leases tell each other.
