@@ -10,7 +10,8 @@ use crate::kernel::id::{self, CompanyId, TokenId};
 /// Who asks, as the token says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caller {
-    pub token: TokenId,
+    /// None: somebody who is logged in on the pages.
+    pub token: Option<TokenId>,
     /// None: the whole account.
     pub company: Option<CompanyId>,
     pub can_write: bool,

@@ -88,11 +88,13 @@ pub struct User {
     /// None: the whole account.
     pub company: Option<CompanyId>,
     pub email: String,
+    /// May change things; false: only look at them.
+    pub can_write: bool,
 }
 
 impl FromRow for User {
     fn from_row(row: &mut Row<'_>) -> db::Result<User> {
-        Ok(User { id: row.get()?, company: row.get()?, email: row.get()? })
+        Ok(User { id: row.get()?, company: row.get()?, email: row.get()?, can_write: row.get()? })
     }
 }
 
@@ -144,7 +146,7 @@ fn insert(
         return Err(AddError::NoSuchCompany);
     }
     let statement = "insert into users (company_id, email, password_hash, created_at) values (?, ?, ?, ?)
-                     on conflict (email) do nothing returning id, company_id, email";
+                     on conflict (email) do nothing returning id, company_id, email, can_write";
     let now = tx.now();
     let added = sql(statement).bind(company).bind(email.as_str()).bind(password_hash).bind(now);
     tx.find(added)?.ok_or(AddError::Taken)
@@ -248,7 +250,7 @@ pub async fn find_login(db: &Db, token: &str) -> db::Result<Option<Login>> {
 /// The user of a login that hasn't expired, and whether it is to be prolonged.
 fn read_login(tx: &mut Tx<'_>, hash: &[u8]) -> db::Result<Option<(User, bool)>> {
     let now = tx.now();
-    let statement = "select u.id, u.company_id, u.email, l.expires_at from logins l
+    let statement = "select u.id, u.company_id, u.email, u.can_write, l.expires_at from logins l
                      join users u on u.id = l.user_id where l.hash = ? and l.expires_at > ?";
     let found: Option<Found> = tx.find(sql(statement).bind(hash.to_vec()).bind(now))?;
     Ok(found
@@ -278,17 +280,17 @@ pub async fn log_out(db: &Db, token: &str) -> db::Result<()> {
 }
 
 /// Whom a company's news is for, oldest first, so many at most: its own users, or those of the whole account if
-/// it has none. Users have no roles: each of them is told.
+/// it has none. Who may only look isn't told.
 ///
 /// # Errors
 /// The database's.
 pub fn to_tell(tx: &mut Tx<'_>, scope: Scope, limit: i64) -> db::Result<Vec<User>> {
-    let own = "select id, company_id, email from users where company_id = ? order by id limit ?";
+    let own = "select id, company_id, email, can_write from users where company_id = ? and can_write order by id limit ?";
     let own = tx.all(sql(own).bind(scope.company()).bind(limit))?;
     if !own.is_empty() {
         return Ok(own);
     }
-    let all = "select id, company_id, email from users where company_id is null order by id limit ?";
+    let all = "select id, company_id, email, can_write from users where company_id is null and can_write order by id limit ?";
     tx.all(sql(all).bind(limit))
 }
 

@@ -235,6 +235,29 @@ impl Problem {
         self.kind
     }
 
+    /// Whoever filled in a form can mend it, or is told why it can't be done.
+    pub fn is_about_input(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::Validation | Kind::Conflict | Kind::Unprocessable | Kind::Carrier | Kind::BodyTooLarge
+        )
+    }
+
+    /// A sentence for a person.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// What the log is told and nobody else.
+    pub fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
+    }
+
+    /// What is wrong with each field.
+    pub fn errors(&self) -> &[FieldError] {
+        &self.errors
+    }
+
     pub fn is_perhaps_done(&self) -> bool {
         self.perhaps_done
     }

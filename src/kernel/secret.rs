@@ -18,6 +18,7 @@ pub enum Purpose {
     RecordingLink,
     VisitToken,
     DebugLink,
+    Flash,
 }
 
 impl Purpose {
@@ -29,6 +30,7 @@ impl Purpose {
             Purpose::RecordingLink => b"recording link",
             Purpose::VisitToken => b"visit token",
             Purpose::DebugLink => b"debug link",
+            Purpose::Flash => b"flash",
         }
     }
 }

@@ -37,8 +37,9 @@ pub use self::deliveries::{
 pub use self::engine::run as run_engine;
 pub use self::holding::expire;
 pub use self::queue::{Depth, depths};
+pub use self::samples::data as sample;
 pub use self::sign::Secret;
-pub use self::tally::{Minute, minutes};
+pub use self::tally::{Hour, Minute, last_hours, minutes};
 
 /// What the engine is made of, for the simulation that holds it against its promises.
 pub mod parts {
@@ -335,6 +336,17 @@ pub async fn list(db: &Db, scope: Scope, page: Page) -> db::Result<Listed<Webhoo
         })
         .await?;
     Ok(Listed::new(rows, page, |w: &Webhook| w.id.0))
+}
+
+/// How many deliveries of a webhook are still to be made, counted up to `max`.
+///
+/// # Errors
+/// The database's.
+pub fn waiting(tx: &mut Tx<'_>, scope: Scope, id: WebhookId, max: i64) -> db::Result<i64> {
+    let statement =
+        "select count(*) from (select 1 from deliveries where webhook_id = ? and company_id = ? limit ?) d";
+    let (count,) = tx.one(sql(statement).bind(id).bind(scope.company()).bind(max))?;
+    Ok(count)
 }
 
 /// Those that were deactivated, newest first, a few at most: what a company's people are told on every page.

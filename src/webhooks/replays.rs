@@ -68,6 +68,11 @@ impl ReplayState {
         }
     }
 
+    /// Nothing more comes of it.
+    pub fn is_over(self) -> bool {
+        matches!(self, ReplayState::Done | ReplayState::Cancelled)
+    }
+
     fn parse(text: &str) -> Option<ReplayState> {
         ReplayState::ALL.into_iter().find(|s| s.as_str() == text)
     }
@@ -150,7 +155,7 @@ impl Replay {
     }
 
     /// How much of the range in time was fed, 0 to 1, to the thousandth.
-    fn progress(&self) -> f64 {
+    pub fn progress(&self) -> f64 {
         let whole = self.range.to.since(self.range.from).as_secs_f64();
         let part = self.cursor.0.since(self.range.from).as_secs_f64();
         if self.is_fed() { 1.0 } else { (part / whole * 1_000.0).floor() / 1_000.0 }
@@ -197,7 +202,7 @@ pub fn create(
     tx: &mut Tx<'_>,
     scope: Scope,
     webhook: WebhookId,
-    token: TokenId,
+    token: Option<TokenId>,
     range: &Range,
 ) -> Result<Replay, Error> {
     // Held until the end: of two requests one is the first.

@@ -8,7 +8,7 @@ use crate::kernel::clock::Micros;
 use crate::kernel::id::CompanyId;
 
 /// `data` of the sample.
-pub(super) fn data(event: EventType, company: CompanyId, company_name: &str, now: Micros) -> Json {
+pub fn data(event: EventType, company: CompanyId, company_name: &str, now: Micros) -> Json {
     let mut data = match event {
         EventType::CallReceived => call("ringing", 0, 0, None),
         EventType::CallFinished => call("answered", 95, 61, None),

@@ -150,6 +150,41 @@ pub async fn minutes(
     Ok(rows.map(|rows| Listed::new(rows, page, |minute: &Minute| minute.number)))
 }
 
+/// What attempts of an hour came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hour {
+    pub succeeded: i64,
+    pub failed: i64,
+}
+
+/// The last `count` hours of each of some webhooks up to now, the oldest first; only of those that tried anything.
+///
+/// # Errors
+/// The database's.
+pub fn last_hours(
+    tx: &mut Tx<'_>,
+    scope: Scope,
+    webhooks: &[WebhookId],
+    count: usize,
+) -> db::Result<HashMap<WebhookId, Vec<Hour>>> {
+    let end = tx.now().0.div_euclid(MINUTE_US * 60) + 1;
+    let start = end - i64::try_from(count).unwrap_or(i64::MAX);
+    let statement =
+        "select m.webhook_id, m.minute / 60, cast(sum(m.succeeded) as bigint), cast(sum(m.failed) as bigint)
+                     from webhook_minutes m join webhooks w on w.id = m.webhook_id
+                     where m.webhook_id {{in_ids}} and m.minute >= ? and w.company_id = ? group by 1, 2";
+    let statement =
+        sql(statement).bind_ids(webhooks.iter().map(|id| id.0)).bind(start * 60).bind(scope.company());
+    let mut hours: HashMap<WebhookId, Vec<Hour>> = HashMap::new();
+    for (webhook, hour, succeeded, failed) in tx.all::<(WebhookId, i64, i64, i64)>(statement)? {
+        let all = hours.entry(webhook).or_insert_with(|| vec![Hour::default(); count]);
+        if let Some(one) = usize::try_from(hour - start).ok().and_then(|index| all.get_mut(index)) {
+            *one = Hour { succeeded, failed };
+        }
+    }
+    Ok(hours)
+}
+
 /// The first minute that begins at `at` or later.
 fn first_from(at: Micros) -> i64 {
     at.0.saturating_add(MINUTE_US - 1).div_euclid(MINUTE_US)

@@ -14,13 +14,13 @@ const ANA: &str = "ana@agency.example";
 const BOB: &str = "bob@acme.example";
 
 /// A page: where it is, and the template that it is made of.
-struct Known {
+pub struct Known {
     template: &'static str,
-    path: String,
+    pub path: String,
 }
 
 /// An agency with something on every page, and all its pages that are one company's.
-async fn scene() -> (Agency, Vec<Known>) {
+pub async fn scene() -> (Agency, Vec<Known>) {
     let agency = Agency::start().await;
     let webhook = agency.webhook(&format!("https://crm.example/{HOSTILE}")).await;
     let (answered, voicemail) = (agency.answered_call().await, agency.voicemail_call().await);
@@ -33,6 +33,10 @@ async fn scene() -> (Agency, Vec<Known>) {
         known("call.html", format!("/calls/{voicemail}")),
         known("events.html", "/events".to_owned()),
         known("webhooks.html", "/webhooks".to_owned()),
+        known("catalogue.html", "/events/catalogue".to_owned()),
+        known("webhook_form.html", "/webhooks/new".to_owned()),
+        known("webhook_form.html", format!("/webhooks/{webhook}/edit")),
+        known("replays.html", format!("/webhooks/{webhook}/replays")),
         known("webhook.html", format!("/webhooks/{webhook}")),
         known("webhook.html", format!("/webhooks/{webhook}?state=held")),
         known("alerts.html", "/alerts".to_owned()),
@@ -129,7 +133,9 @@ async fn another_companys_pages_and_buttons_do_not_exist() {
         assert!(stranger.get(path).await.location().starts_with("/login?next="));
         // Under the other company's own path there is no such thing either, whoever asks.
         let moved = path.replace(&ours, &other.path(""));
-        let is_list = ["/calls", "/events", "/webhooks", "/alerts"].iter().any(|list| moved.ends_with(list));
+        let is_list = ["/calls", "/events", "/catalogue", "/new", "/webhooks", "/alerts"]
+            .iter()
+            .any(|list| moved.ends_with(list));
         for browser in [&mut bob, &mut ana] {
             let shown = browser.get(&moved).await.expect(if is_list { 200 } else { 404 });
             shown.assert_lacks("Billboard");
@@ -142,6 +148,12 @@ async fn another_companys_pages_and_buttons_do_not_exist() {
         format!("{webhook}/verify"),
         format!("{webhook}/pause"),
         format!("{webhook}/resume"),
+        format!("{webhook}/test"),
+        format!("{webhook}/secret"),
+        format!("{webhook}/delete"),
+        format!("{webhook}/replays"),
+        format!("{webhook}/replays/1/cancel"),
+        webhook.to_owned(),
         format!("{delivery}/resend"),
         format!("{ours}/alerts/1/acknowledge"),
     ] {

@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use jiff::tz::TimeZone;
 
 use super::Request;
-use super::fields::{Errors, Field, Kind};
+use super::fields::{Errors, Field, Kind, Values};
 use super::params::{AFTER, FROM, LIMIT, TO, When};
 use super::reply::Reply;
 use super::route::{Answer, Route};
@@ -13,6 +13,7 @@ use crate::calls::state::Status;
 use crate::calls::{
     self, Edit, Filter, LEAD_STATUS_CHARS_MAX, NOTE_CHARS_MAX, SEARCH_CHARS_MAX, TAG_CHARS_MAX, TAGS_MAX,
 };
+use crate::companies::Company;
 use crate::db;
 use crate::http::problem::{Kind as ProblemKind, Problem};
 use crate::http::recordings::serve;
@@ -82,9 +83,17 @@ pub(super) const ROUTES: &[Route] = &[
 
 async fn list(request: Request) -> Result<Reply, Problem> {
     let (ctx, query) = (&request.ctx, &request.query);
+    let filter = filter(query, request.company());
+    let listed = calls::list(&ctx.db, request.scope(), filter, query.page()).await?;
+    let (links, now) = (Links::of(ctx), ctx.clock.now());
+    Ok(Reply::page(listed, |view| view.to_json(&links, now)))
+}
+
+/// Which calls a query asks for.
+pub(in crate::http) fn filter(query: &Values, company: &Company) -> Filter {
     // A company's zone was checked when it was set.
-    let zone = TimeZone::get(&request.company().time_zone).unwrap_or(TimeZone::UTC);
-    let filter = Filter {
+    let zone = TimeZone::get(&company.time_zone).unwrap_or(TimeZone::UTC);
+    Filter {
         from: query.choice("from", When::parse).map(|when| when.start(&zone)),
         to: query.choice("to", When::parse).map(|when| when.end(&zone)),
         tracker: query.get("tracker_id").map(TrackerId),
@@ -95,10 +104,7 @@ async fn list(request: Request) -> Result<Reply, Problem> {
         tag: query.get("tag"),
         lead_status: query.get("lead_status"),
         search: query.get("search"),
-    };
-    let listed = calls::list(&ctx.db, request.scope(), filter, query.page()).await?;
-    let (links, now) = (Links::of(ctx), ctx.clock.now());
-    Ok(Reply::page(listed, |view| view.to_json(&links, now)))
+    }
 }
 
 async fn get(request: Request) -> Result<Reply, Problem> {

@@ -3,10 +3,11 @@
 use jiff::tz::TimeZone;
 
 use super::Request;
-use super::fields::{Field, Kind};
+use super::fields::{Field, Kind, Values};
 use super::params::{AFTER, FROM, LIMIT, TO, When};
 use super::reply::Reply;
 use super::route::{Answer, Route};
+use crate::companies::Company;
 use crate::events::EventType;
 use crate::http::problem::Problem;
 use crate::kernel::id::WebhookId;
@@ -53,15 +54,21 @@ pub(super) const ROUTES: &[Route] = &[
     .answers(Answer::Accepted("Delivery")),
 ];
 
-async fn list(request: Request) -> Result<Reply, Problem> {
-    let (query, scope, id) = (&request.query, request.scope(), request.id::<WebhookId>("webhook_id")?);
-    let zone = TimeZone::get(&request.company().time_zone).unwrap_or(TimeZone::UTC);
-    let filter = DeliveryFilter {
+/// Which deliveries a query asks for.
+pub(in crate::http) fn filter(query: &Values, company: &Company) -> DeliveryFilter {
+    // A company's zone was checked when it was set.
+    let zone = TimeZone::get(&company.time_zone).unwrap_or(TimeZone::UTC);
+    DeliveryFilter {
         state: query.choice("state", DeliveryState::parse),
         event: query.choice("type", EventType::parse),
         from: query.choice("from", When::parse).map(|when| when.start(&zone)),
         to: query.choice("to", When::parse).map(|when| when.end(&zone)),
-    };
+    }
+}
+
+async fn list(request: Request) -> Result<Reply, Problem> {
+    let (query, scope, id) = (&request.query, request.scope(), request.id::<WebhookId>("webhook_id")?);
+    let filter = filter(query, request.company());
     let webhook = request.ctx.db.read("webhooks.get", move |tx| webhooks::find(tx, scope, id)).await?;
     webhook.ok_or_else(Problem::not_found)?;
     let listed = webhooks::list_deliveries(&request.ctx.db, scope, id, filter, query.page()).await?;

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Request;
-use super::auth::still_sees;
+use super::auth::{invalid_token, still_sees};
 use super::fields::{Field, Kind, Rule};
 use super::params::{AFTER, LIMIT};
 use super::rate::StreamPlace;
@@ -81,7 +81,7 @@ async fn list(request: Request) -> Result<Reply, Problem> {
 }
 
 async fn stream(request: Request) -> Result<Reply, Problem> {
-    let place = request.state.limits.open_stream(request.caller.token)?;
+    let place = request.state.limits.open_stream(request.caller.token.ok_or_else(invalid_token)?)?;
     let scope = request.scope();
     // Before the log is read, so that nothing falls between.
     let woken = request.ctx.db.wakes().subscribe(Wake::Events);

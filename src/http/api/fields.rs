@@ -53,7 +53,16 @@ impl Field {
         self
     }
 
-    fn default_value(&self) -> Option<Json> {
+    pub fn is_required(&self) -> bool {
+        self.required
+    }
+
+    pub fn is_nullable(&self) -> bool {
+        self.nullable
+    }
+
+    /// What holds when a new object doesn't say.
+    pub fn default_value(&self) -> Option<Json> {
         self.default.map(|text| serde_json::from_str(text).expect("a table's defaults are JSON"))
     }
 
@@ -448,6 +457,14 @@ pub fn decode(
     if !is_json(headers) {
         return Err(Problem::new(ProblemKind::UnsupportedMediaType, "Send Content-Type: application/json"));
     }
+    read(body, fields, mode)
+}
+
+/// As [`decode`], of bytes that are JSON if anything.
+///
+/// # Errors
+/// As [`decode`].
+pub(super) fn read(body: &[u8], fields: &[Field], mode: Mode) -> Result<(Values, Errors), Problem> {
     let node: Node = serde_json::from_slice(body).map_err(|error| {
         // serde_json's text ends with the line and the column.
         Problem::new(ProblemKind::MalformedBody, format!("The body is not JSON: {error}"))

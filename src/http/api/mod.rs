@@ -12,13 +12,15 @@ pub mod rate;
 pub mod reply;
 pub mod route;
 
+pub(super) mod ask;
+
 mod alerts;
 mod auth;
 mod blocked_callers;
-mod calls;
+pub(super) mod calls;
 mod carriers;
 mod companies;
-mod deliveries;
+pub(super) mod deliveries;
 mod events;
 mod install_check;
 mod messages;
@@ -262,9 +264,11 @@ async fn identify(
         return Err(auth::invalid_token());
     };
     limits.remember(token);
-    let (left, counted) = limits.count_request(who.caller.token, clock.now());
-    *quota = Some(left);
-    counted?;
+    if let Some(token) = who.caller.token {
+        let (left, counted) = limits.count_request(token, clock.now());
+        *quota = Some(left);
+        counted?;
+    }
     Ok(who)
 }
 
@@ -294,9 +298,9 @@ async fn perform(route: &'static Route, request: Request) -> Result<Reply, Probl
 /// As [`perform`], once for each `Idempotency-Key`.
 async fn perform_once(route: &'static Route, mut request: Request, hash: Vec<u8>) -> Result<Reply, Problem> {
     let key = if route.method == Method::POST { idempotency::key(&request.headers)? } else { None };
-    let Some(key) = key else { return perform(route, request).await };
+    let (Some(key), Some(token)) = (key, request.caller.token) else { return perform(route, request).await };
     let ctx = request.ctx.clone();
-    let claim = match idempotency::claim(&ctx, request.caller.token, key, hash, route.patience).await? {
+    let claim = match idempotency::claim(&ctx, token, key, hash, route.patience).await? {
         Claimed::Fresh(claim) => claim,
         Claimed::Before(reply) => return Ok(reply),
     };

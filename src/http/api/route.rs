@@ -203,6 +203,11 @@ impl Route {
         self
     }
 
+    /// The keys of the body; none if it has none.
+    pub fn body_fields(&self) -> &'static [Field] {
+        self.body.map_or(&[], |body| body.fields)
+    }
+
     /// The names in the path, in their order.
     pub fn path_names(&self) -> impl Iterator<Item = &'static str> {
         self.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))

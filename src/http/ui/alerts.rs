@@ -20,7 +20,7 @@ const LATEST: usize = 5;
 pub(super) fn router() -> Router<AppState> {
     Router::new()
         .route("/companies/{company_id}/alerts", gate::page(list))
-        .route("/companies/{company_id}/alerts/{alert_id}/acknowledge", gate::button(acknowledge))
+        .route("/companies/{company_id}/alerts/{alert_id}/acknowledge", gate::form(acknowledge))
 }
 
 /// An alert as pages show it.

@@ -7,18 +7,19 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value as Json};
 
 use super::error::PageError;
+use super::form::{Ask, Input};
 use super::gate::{self, Answer, Request};
 use super::view::{Frame, Moment, Pages, Section};
 use super::webhooks::{find, url};
 use crate::http::AppState;
+use crate::http::api::deliveries as api;
 use crate::kernel::id::WebhookId;
-use crate::webhooks::{
-    self, Attempt, Delivery, DeliveryFilter, DeliveryState, DeliveryWithAttempts, Webhook,
-};
+use crate::kernel::page::Listed;
+use crate::webhooks::{self, Attempt, Delivery, DeliveryState, DeliveryWithAttempts, Webhook};
 
 pub(super) fn router() -> Router<AppState> {
     const ONE: &str = "/companies/{company_id}/webhooks/{webhook_id}/deliveries/{delivery_id}";
-    Router::new().route(ONE, gate::page(show)).route(&format!("{ONE}/resend"), gate::button(resend))
+    Router::new().route(ONE, gate::page(show)).route(&format!("{ONE}/resend"), gate::form(resend))
 }
 
 /// A delivery as pages show it.
@@ -44,30 +45,36 @@ impl Row {
     }
 }
 
+const FILTER: &[Ask] =
+    &[Ask::new("state", "State"), Ask::new("type", "Event"), Ask::new("from", "From"), Ask::new("to", "To")];
+
 /// A page of a webhook's deliveries.
 pub(super) struct Rows {
     pub rows: Vec<Row>,
     pub pages: Pages,
+    pub inputs: Vec<Input>,
+    pub is_filtered: bool,
 }
 
-/// The deliveries in `state` (None: in any), newest first.
+/// The deliveries that the query asks for, newest first.
 ///
 /// # Errors
 /// The database's, or that the cursor isn't one of ours.
-pub(super) async fn rows(
-    request: &Request,
-    webhook: &Webhook,
-    state: Option<DeliveryState>,
-) -> Result<Rows, PageError> {
-    let page = request.page()?;
-    let filter = DeliveryFilter { state, ..DeliveryFilter::default() };
-    let listed =
-        webhooks::list_deliveries(&request.ctx.db, request.scope(), webhook.id, filter, page).await?;
+pub(super) async fn rows(request: &Request, webhook: &Webhook) -> Result<Rows, PageError> {
+    let (page, filtered) = (request.page()?, request.filter("list_deliveries", FILTER));
+    let listed = match &filtered.values {
+        Some(values) => {
+            let filter = api::filter(values, request.company());
+            webhooks::list_deliveries(&request.ctx.db, request.scope(), webhook.id, filter, page).await?
+        }
+        None => Listed { rows: Vec::new(), next: None },
+    };
     let zone = request.zone();
-    let filter = state.map(|state| format!("state={}", state.as_str())).unwrap_or_default();
     Ok(Rows {
         rows: listed.rows.into_iter().map(|delivery| Row::new(delivery, &zone)).collect(),
-        pages: request.pages(page, &filter, listed.next),
+        pages: request.pages(page, &filtered.query, listed.next),
+        inputs: filtered.inputs,
+        is_filtered: !filtered.query.is_empty(),
     })
 }
 

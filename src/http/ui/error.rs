@@ -7,6 +7,7 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 
 use super::view::Frame;
 use crate::db;
+use crate::http::problem::{Kind, Problem};
 
 /// Why there is no page.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub(super) enum PageError {
     NotFound,
     /// Nobody is logged in. Where to go on afterwards, if the page can be asked for again.
     LoggedOut { next: Option<String> },
+    /// The user may look, not change anything.
+    Forbidden,
     /// A form that another site sent.
     CrossSite,
     /// A parameter isn't one of ours, or a form didn't arrive whole.
@@ -30,6 +33,18 @@ impl From<db::Error> for PageError {
         match error {
             db::Error::Unavailable(_) | db::Error::Busy => PageError::Busy(error.to_string()),
             db::Error::Constraint(_) | db::Error::Internal(_) => PageError::Internal(error.to_string()),
+        }
+    }
+}
+
+impl From<Problem> for PageError {
+    fn from(problem: Problem) -> PageError {
+        match problem.kind() {
+            Kind::NotFound => PageError::NotFound,
+            Kind::Forbidden => PageError::Forbidden,
+            Kind::Unavailable | Kind::RateLimited => PageError::Busy(problem.detail().to_owned()),
+            _ if problem.kind().status().is_client_error() => PageError::BadRequest,
+            _ => PageError::Internal(problem.cause().unwrap_or_else(|| problem.detail()).to_owned()),
         }
     }
 }
@@ -66,6 +81,11 @@ impl IntoResponse for PageError {
                 StatusCode::NOT_FOUND,
                 "There is nothing here",
                 "It may have been deleted, or it isn’t one that you may see.",
+            ),
+            PageError::Forbidden => (
+                StatusCode::FORBIDDEN,
+                "You may look at this, not change it",
+                "Nothing was done. Somebody who manages the account can give you the right to.",
             ),
             PageError::CrossSite => (
                 StatusCode::FORBIDDEN,

@@ -6,21 +6,32 @@
 //! comes from here, which a page can't forge: `Sec-Fetch-Site`, or `Origin` where a browser leaves that out
 //! (plain HTTP). Tokens hidden in forms would add nothing to that.
 
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, State};
 use axum::http::header::{COOKIE, HOST, ORIGIN, SET_COOKIE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Uri};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{MethodRouter, get, post};
 use jiff::tz::TimeZone;
+use serde_json::Value as Json;
 use url::Url;
 
 use super::error::PageError;
+use super::flash::Flash;
+use super::form::{self, Ask, Input, Typed};
 use super::view::{Frame, Pages, Section};
+use crate::auth::Caller;
 use crate::companies::{self, Company, Scope};
 use crate::ctx::Ctx;
 use crate::http::AppState;
+use crate::http::api::ask::{Question, ask, route};
+use crate::http::api::fields::Values;
+use crate::http::api::params;
+use crate::http::problem::Problem;
 use crate::kernel::id::{CompanyId, Id};
 use crate::kernel::page::{Page, parse_cursor};
 use crate::users::{self, LOGIN_LIFETIME, Login, User};
@@ -28,6 +39,10 @@ use crate::webhooks::{self, Webhook};
 
 /// Rows on a page.
 const PAGE_ROWS: usize = 50;
+/// Bytes of a form at most: all texts of the longest one, and room.
+const FORM_BYTES_MAX: usize = 256 * 1024;
+/// A form must be here after this long.
+const FORM_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) type Answer = Result<Response, PageError>;
 
@@ -35,11 +50,16 @@ pub(super) type Answer = Result<Response, PageError>;
 pub(super) struct Request {
     pub ctx: Ctx,
     pub user: User,
+    /// What was filled in; nothing on a page that is only looked at.
+    pub typed: Typed,
+    state: AppState,
     uri: Uri,
     path: Vec<(String, String)>,
     query: Vec<(String, String)>,
     company: Option<Company>,
     stopped: Vec<Webhook>,
+    /// What the page before had to tell.
+    pub flash: Flash,
 }
 
 impl Request {
@@ -78,6 +98,48 @@ impl Request {
         found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
+    /// Asks the API in the user's name; what the path of the route needs stands in this request's own.
+    ///
+    /// # Errors
+    /// The API's.
+    pub(super) async fn ask(&self, operation: &'static str, body: Option<Json>) -> Result<Json, Problem> {
+        self.ask_for(operation, String::new(), body).await
+    }
+
+    /// As [`Request::ask`], with parameters.
+    ///
+    /// # Errors
+    /// The API's.
+    pub(super) async fn ask_for(
+        &self,
+        operation: &'static str,
+        query: String,
+        body: Option<Json>,
+    ) -> Result<Json, Problem> {
+        let User { company, can_write, .. } = self.user;
+        let question =
+            Question { operation, path: self.path.clone(), company: self.company.clone(), query, body };
+        ask(&self.state, Caller { token: None, company, can_write }, question).await
+    }
+
+    /// The filter of a list, by the table of the API's route: what was asked for, and the inputs of its form. What
+    /// isn't of the table, and what is empty, counts as not asked for.
+    pub(super) fn filter(&self, operation: &'static str, asks: &[Ask]) -> Filtered {
+        let fields = route(operation).params;
+        let known = |name: &str| asks.iter().any(|ask| ask.name == name);
+        let asked = self.query.iter().filter(|(name, value)| known(name) && !value.is_empty());
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(asked);
+        let query = query.finish();
+        let shown = Typed::parse(query.as_bytes()).parameters();
+        let (values, problem) = match params::decode(&query, fields) {
+            Ok(values) => (values, None),
+            Err(problem) => (Values::default(), Some(problem)),
+        };
+        let inputs = form::inputs(fields, asks, &shown, problem.as_ref());
+        Filtered { values: problem.is_none().then_some(values), inputs, query }
+    }
+
     /// Which rows of a list are asked for.
     ///
     /// # Errors
@@ -90,6 +152,12 @@ impl Request {
         }
     }
 
+    /// To a page of the company, which is told something.
+    pub(super) fn go(&self, rest: &str, flash: &Flash) -> Response {
+        let to = Redirect::to(&format!("/companies/{}{rest}", self.company().id));
+        ([(SET_COOKIE, flash.cookie(&self.ctx))], to).into_response()
+    }
+
     /// The way to the other pages of a list. `filter` is the query that all of them have.
     pub(super) fn pages(&self, page: Page, filter: &str, next: Option<String>) -> Pages {
         Pages::new(self.uri.path(), filter, page, next)
@@ -97,9 +165,18 @@ impl Request {
 
     /// What is around a page of the company.
     pub(super) fn frame(&self, title: impl Into<String>, section: Section) -> Frame {
-        let stopped = self.stopped.clone();
-        Frame { stopped, ..Frame::of(title, &self.user, Some((self.company(), section))) }
+        let (stopped, notice) = (self.stopped.clone(), self.flash.notice.clone());
+        Frame { stopped, notice, ..Frame::of(title, &self.user, Some((self.company(), section))) }
     }
+}
+
+/// See [`Request::filter`].
+pub(super) struct Filtered {
+    /// None if something is wrong with it, which the inputs say.
+    pub values: Option<Values>,
+    pub inputs: Vec<Input>,
+    /// For links to other pages of the list; "" if nothing is asked for.
+    pub query: String,
 }
 
 /// A page for whoever is logged in and may see the company in its path.
@@ -108,38 +185,44 @@ where
     F: Fn(Request) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Answer> + Send,
 {
-    get(async move |State(state), path, parts| answer(state, path, parts, handler).await)
+    get(async move |State(state), path, request| answer(state, path, request, handler).await)
 }
 
-/// As [`page`], for a button. It has no fields: what it does is in its path.
-pub(super) fn button<F, Fut>(handler: F) -> MethodRouter<AppState>
+/// As [`page`], for a button or a form of somebody who may change things.
+pub(super) fn form<F, Fut>(handler: F) -> MethodRouter<AppState>
 where
     F: Fn(Request) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Answer> + Send,
 {
-    post(async move |State(state), path, parts| answer(state, path, parts, handler).await)
+    post(async move |State(state), path, request| answer(state, path, request, handler).await)
 }
 
 async fn answer<F, Fut>(
     state: AppState,
     path: Result<RawPathParams, RawPathParamsRejection>,
-    parts: Parts,
+    request: axum::extract::Request,
     handler: F,
 ) -> Response
 where
     F: Fn(Request) -> Fut,
     Fut: Future<Output = Answer>,
 {
+    let (parts, body) = request.into_parts();
     let login = match login(&state, &parts).await {
         Ok(login) => login,
         Err(error) => return error.into_response(),
     };
+    let flashed = parts.method.is_safe() && Flash::read(&state.ctx, &parts.headers).is_some();
     let prolonged = login.prolonged.then(|| token(&state.ctx, &parts.headers)).flatten();
-    let result = match admit(&state.ctx, login.user, path.ok(), &parts).await {
+    let result = match admit(&state, login.user, path.ok(), &parts, body).await {
         Ok(request) => handler(request).await,
         Err(error) => Err(error),
     };
     let mut response = result.unwrap_or_else(PageError::into_response);
+    // A page has shown what the one before had to tell.
+    if flashed && response.status().is_success() {
+        response.headers_mut().append(SET_COOKIE, Flash::no_cookie(&state.ctx));
+    }
     if let Some(token) = prolonged {
         response.headers_mut().append(SET_COOKIE, cookie(&state.ctx, token));
     }
@@ -163,11 +246,13 @@ async fn login(state: &AppState, parts: &Parts) -> Result<Login, PageError> {
 }
 
 async fn admit(
-    ctx: &Ctx,
+    state: &AppState,
     user: User,
     path: Option<RawPathParams>,
     parts: &Parts,
+    body: Body,
 ) -> Result<Request, PageError> {
+    let ctx = &state.ctx;
     let path = path.ok_or(PageError::NotFound)?;
     let path: Vec<_> = path.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let uri = parts.uri.clone();
@@ -177,7 +262,30 @@ async fn admit(
         None => (None, Vec::new()),
         Some((_, id)) => company(ctx, &user, id).await.map(|(company, stopped)| (Some(company), stopped))?,
     };
-    Ok(Request { ctx: ctx.clone(), user, uri, path, query, company, stopped })
+    if !parts.method.is_safe() && !user.can_write {
+        return Err(PageError::Forbidden);
+    }
+    let typed = typed(body).await?;
+    let flash = Flash::read(ctx, &parts.headers).unwrap_or_default();
+    Ok(Request {
+        ctx: ctx.clone(),
+        user,
+        typed,
+        state: state.clone(),
+        uri,
+        path,
+        query,
+        company,
+        stopped,
+        flash,
+    })
+}
+
+async fn typed(body: Body) -> Result<Typed, PageError> {
+    match tokio::time::timeout(FORM_TIMEOUT, to_bytes(body, FORM_BYTES_MAX)).await {
+        Ok(Ok(form)) => Ok(Typed::parse(&form)),
+        Ok(Err(_)) | Err(_) => Err(PageError::BadRequest),
+    }
 }
 
 /// The company, and its webhooks that we stopped.
@@ -194,39 +302,47 @@ fn id_in<T: Id>(text: &str) -> Option<T> {
     text.parse().ok().map(T::new)
 }
 
-/// The cookie's name. A browser takes `__Host-` only over HTTPS and for this very host, so that neither a
+/// The login's cookie.
+const LOGIN: &str = "calltracker_login";
+
+/// A cookie's name as browsers get it. They take `__Host-` only over HTTPS and for this very host, so that neither a
 /// neighbouring host nor somebody on the wire can plant one (RFC 6265bis, 4.1.3.2).
-fn cookie_name(ctx: &Ctx) -> &'static str {
-    if is_https(ctx) { "__Host-calltracker_login" } else { "calltracker_login" }
+fn cookie_name(ctx: &Ctx, name: &str) -> String {
+    if is_https(ctx) { format!("__Host-{name}") } else { name.to_owned() }
 }
 
 fn is_https(ctx: &Ctx) -> bool {
     ctx.public_url.scheme() == "https"
 }
 
-/// The login's token that a request carries.
-pub(super) fn token<'a>(ctx: &Ctx, headers: &'a HeaderMap) -> Option<&'a str> {
-    let name = cookie_name(ctx);
+/// A cookie's value.
+pub(super) fn read_cookie<'a>(ctx: &Ctx, name: &str, headers: &'a HeaderMap) -> Option<&'a str> {
+    let name = cookie_name(ctx, name);
     let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
 }
 
+pub(super) fn set_cookie(ctx: &Ctx, name: &str, value: &str, max_age_s: u64) -> HeaderValue {
+    let name = cookie_name(ctx, name);
+    let secure = if is_https(ctx) { "; Secure" } else { "" };
+    let text = format!("{name}={value}; Path=/; Max-Age={max_age_s}; HttpOnly; SameSite=Lax{secure}");
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// The login's token that a request carries.
+pub(super) fn token<'a>(ctx: &Ctx, headers: &'a HeaderMap) -> Option<&'a str> {
+    read_cookie(ctx, LOGIN, headers)
+}
+
 /// Gives a browser its login's token.
 pub(super) fn cookie(ctx: &Ctx, token: &str) -> HeaderValue {
-    set_cookie(ctx, token, LOGIN_LIFETIME.as_secs())
+    set_cookie(ctx, LOGIN, token, LOGIN_LIFETIME.as_secs())
 }
 
 /// Makes a browser forget its login's token.
 pub(super) fn no_cookie(ctx: &Ctx) -> HeaderValue {
-    set_cookie(ctx, "", 0)
-}
-
-fn set_cookie(ctx: &Ctx, value: &str, max_age_s: u64) -> HeaderValue {
-    let name = cookie_name(ctx);
-    let secure = if is_https(ctx) { "; Secure" } else { "" };
-    let text = format!("{name}={value}; Path=/; Max-Age={max_age_s}; HttpOnly; SameSite=Lax{secure}");
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
+    set_cookie(ctx, LOGIN, "", 0)
 }
 
 /// Whether a form was sent by one of our own pages; see the module.

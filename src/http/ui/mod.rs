@@ -6,12 +6,17 @@ mod alerts;
 mod assets;
 mod attempts;
 mod calls;
+mod catalogue;
+mod chart;
 mod companies;
 mod deliveries;
 mod error;
 mod events;
+mod flash;
+mod form;
 mod gate;
 mod login;
+mod replays;
 mod view;
 mod webhooks;
 
@@ -49,6 +54,8 @@ pub(super) fn router() -> Router<AppState> {
         .merge(webhooks::router())
         .merge(deliveries::router())
         .merge(alerts::router())
+        .merge(catalogue::router())
+        .merge(replays::router())
         .route("/companies/{company_id}/{*rest}", gate::page(async |_| Err(PageError::NotFound)))
         .layer(Extension(Arc::new(Attempts::default())))
         .merge(assets::router())

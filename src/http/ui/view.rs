@@ -29,6 +29,15 @@ impl Section {
         }
     }
 
+    /// As `parts.html` calls it.
+    fn icon(self) -> &'static str {
+        match self {
+            Section::Calls => "phone",
+            Section::Events => "event",
+            Section::Webhooks => "webhook",
+        }
+    }
+
     fn path(self) -> &'static str {
         match self {
             Section::Calls => "calls",
@@ -41,6 +50,7 @@ impl Section {
 /// A link of the navigation.
 pub(super) struct Tab {
     pub title: &'static str,
+    pub icon: &'static str,
     pub url: String,
     pub is_current: bool,
 }
@@ -60,12 +70,23 @@ pub(super) struct Frame {
     pub place: Option<Place>,
     /// Webhooks of the company that we stopped: its people are told, whatever page they look at.
     pub stopped: Vec<Webhook>,
+    /// What the page before had to tell; "" for nothing.
+    pub notice: String,
+    /// Whoever looks may change things.
+    pub can_write: bool,
 }
 
 impl Frame {
     /// Around a page that anybody may see.
     pub(super) fn bare(title: &str) -> Frame {
-        Frame { title: title.to_owned(), email: String::new(), place: None, stopped: Vec::new() }
+        Frame {
+            title: title.to_owned(),
+            email: String::new(),
+            place: None,
+            stopped: Vec::new(),
+            notice: String::new(),
+            can_write: false,
+        }
     }
 
     pub(super) fn of(title: impl Into<String>, user: &User, at: Option<(&Company, Section)>) -> Frame {
@@ -76,12 +97,20 @@ impl Frame {
                 .into_iter()
                 .map(|section| Tab {
                     title: section.title(),
+                    icon: section.icon(),
                     url: format!("/companies/{}/{}", company.id, section.path()),
                     is_current: section == current,
                 })
                 .collect(),
         });
-        Frame { title: title.into(), email: user.email.clone(), place, stopped: Vec::new() }
+        Frame {
+            title: title.into(),
+            email: user.email.clone(),
+            place,
+            stopped: Vec::new(),
+            notice: String::new(),
+            can_write: user.can_write,
+        }
     }
 
     pub(super) fn style_url(&self) -> &'static str {

@@ -16,6 +16,8 @@ pub struct Browser {
     base: String,
     /// `name=value`.
     pub cookie: Option<String>,
+    /// What the page before told the next one.
+    flash: Option<String>,
 }
 
 /// An answer, read to its end.
@@ -66,7 +68,7 @@ impl Shown {
 impl Browser {
     pub fn new(base: &str) -> Browser {
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Browser { http, base: base.to_owned(), cookie: None }
+        Browser { http, base: base.to_owned(), cookie: None, flash: None }
     }
 
     /// In which a new user has logged in.
@@ -108,17 +110,24 @@ impl Browser {
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));
         match &self.cookie {
-            Some(cookie) => request.header(COOKIE, format!("theme=dark; {cookie}")),
+            Some(cookie) => {
+                let flash = self.flash.as_deref().unwrap_or("theme=dark");
+                request.header(COOKIE, format!("{flash}; {cookie}"))
+            }
             None => request,
         }
     }
 
     pub async fn send(&mut self, request: RequestBuilder) -> Shown {
         let response = request.send().await.expect("the server answers");
-        if let Some(set) = response.headers().get(SET_COOKIE) {
+        for set in response.headers().get_all(SET_COOKIE) {
             let set = set.to_str().unwrap();
             let pair = set.split(';').next().unwrap().to_owned();
-            self.cookie = (!set.contains("Max-Age=0")).then_some(pair);
+            let kept = (!set.contains("Max-Age=0")).then_some(pair.clone());
+            match pair.contains("flash=") {
+                true => self.flash = kept,
+                false => self.cookie = kept,
+            }
         }
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Shown { status, headers, text: response.text().await.expect("the answer is text") }

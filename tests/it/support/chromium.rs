@@ -11,6 +11,8 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
@@ -69,6 +71,31 @@ impl Chromium {
     pub async fn cut_off(&self, pattern: &str) {
         self.session.develop("Network.enable", json!({})).await;
         self.session.develop("Network.setBlockedURLs", json!({ "urls": [pattern] })).await;
+    }
+
+    /// Shows pages on a screen of this size, in CSS pixels.
+    pub async fn resize(&self, (width, height): (u32, u32)) {
+        let screen = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
+        self.session.develop("Emulation.setDeviceMetricsOverride", screen).await;
+    }
+
+    /// As if the system were set to dark colours, or light ones.
+    pub async fn darken(&self, dark: bool) {
+        let scheme = if dark { "dark" } else { "light" };
+        let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
+        self.session.develop("Emulation.setEmulatedMedia", json!({ "features": features })).await;
+    }
+
+    /// The whole page as a PNG.
+    pub async fn photograph(&self) -> Vec<u8> {
+        let all = json!({"format": "png", "captureBeyondViewport": true});
+        let taken = self.session.develop("Page.captureScreenshot", all).await;
+        BASE64.decode(taken["data"].as_str().unwrap()).unwrap()
+    }
+
+    /// Runs the body of a function in the page that calls its last argument with what it comes to.
+    pub async fn run_async(&self, script: &str) -> Json {
+        self.session.command("execute/async", json!({ "script": script, "args": [] })).await
     }
 
     /// Runs the body of a function in the page.
@@ -136,8 +163,8 @@ impl Session {
     }
 
     /// A command of Chromium's own protocol (chromedevtools.github.io/devtools-protocol).
-    async fn develop(&self, name: &str, parameters: Json) {
-        self.command("goog/cdp/execute", json!({ "cmd": name, "params": parameters })).await;
+    async fn develop(&self, name: &str, parameters: Json) -> Json {
+        self.command("goog/cdp/execute", json!({ "cmd": name, "params": parameters })).await
     }
 
     async fn post(&self, path: &str, parameters: Json) -> Json {
