@@ -21,6 +21,7 @@ pub mod messages;
 
 pub mod flows;
 pub mod recordings;
+pub mod reports;
 pub mod visits;
 
 pub mod alerts;

@@ -81,13 +81,15 @@ pub fn edit(tx: &mut Tx<'_>, scope: Scope, id: CallId, edit: &Edit) -> db::Resul
         note,
     ];
     tx.execute(
-        sql("update calls set note = ?, value = ?, lead_status = ?, spam = ?, search_text = ? where id = ?")
-            .bind(note)
-            .bind(edit.value.unwrap_or(call.value))
-            .bind(edit.lead_status.as_ref().map_or(call.lead_status.as_str(), |word| word.trim()))
-            .bind(edit.spam.unwrap_or(call.spam))
-            .bind(fold::searchable(&searched))
-            .bind(id),
+        sql("update calls set note = ?, value = ?, lead_status = ?, spam = ?, search_text = ?,
+             count_due = (count_due or spam <> ?) where id = ?")
+        .bind(note)
+        .bind(edit.value.unwrap_or(call.value))
+        .bind(edit.lead_status.as_ref().map_or(call.lead_status.as_str(), |word| word.trim()))
+        .bind(edit.spam.unwrap_or(call.spam))
+        .bind(fold::searchable(&searched))
+        .bind(edit.spam.unwrap_or(call.spam))
+        .bind(id),
     )?;
     if let Some(tags) = &edit.tags {
         replace_tags(tx, id, tags)?;

@@ -30,6 +30,11 @@ pub struct Filter {
     pub tracker: Option<TrackerId>,
     pub status: Option<Status>,
     pub source_channel: Option<String>,
+    /// Who sent the visitor; known when the call is counted into the reports.
+    pub source: Option<String>,
+    pub source_keyword: Option<String>,
+    /// The page's URL without what follows `?` or `#`.
+    pub landing_page: Option<String>,
     pub is_first_time: Option<bool>,
     /// Lasted this many seconds or longer.
     pub min_duration_s: Option<u32>,
@@ -69,6 +74,21 @@ pub(super) fn view(tx: &mut Tx<'_>, call: Call) -> db::Result<CallView> {
     Ok(CallView { call, tags: tags.into_iter().map(|(tag,)| tag).collect() })
 }
 
+/// Calls since `since` that nobody took and whose caller hasn't been spoken with since, newest first. Withheld numbers
+/// can't be called back.
+///
+/// # Errors
+/// The database's.
+pub fn to_return(tx: &mut Tx<'_>, scope: Scope, since: Micros, limit: i64) -> db::Result<Vec<Call>> {
+    let start = format!(
+        "{SELECT} where c.company_id = ? and c.started_at >= ? and not c.spam and c.caller_number <> ''
+         and c.status in ('no_answer', 'busy', 'failed', 'canceled', 'voicemail')
+         and not exists (select 1 from calls d where d.company_id = c.company_id
+             and d.caller_number = c.caller_number and d.id > c.id) order by c.id desc limit ?"
+    );
+    tx.all(sql(start).bind(scope.company()).bind(since).bind(limit))
+}
+
 fn statement(scope: Scope, filter: &Filter, page: Page) -> Sql {
     let start = format!("{SELECT} where c.company_id = ? and c.id < ?");
     let mut statement = sql(start).bind(scope.company()).bind(page.after.unwrap_or(i64::MAX));
@@ -86,6 +106,17 @@ fn statement(scope: Scope, filter: &Filter, page: Page) -> Sql {
     }
     if let Some(channel) = &filter.source_channel {
         statement = statement.and(" and c.source_channel = ?").bind(channel);
+    }
+    if let Some(source) = &filter.source {
+        statement = statement.and(" and c.source_name = ?").bind(source);
+    }
+    if let Some(keyword) = &filter.source_keyword {
+        statement = statement.and(" and c.source_keyword = ?").bind(keyword);
+    }
+    if let Some(page) = &filter.landing_page {
+        let length = i64::try_from(page.chars().count()).unwrap_or(i64::MAX - 1);
+        statement = statement.and(" and (c.landing_page = ? or substr(c.landing_page, 1, ?) in (?, ?))");
+        statement = statement.bind(page).bind(length + 1).bind(format!("{page}?")).bind(format!("{page}#"));
     }
     if let Some(first) = filter.is_first_time {
         statement = statement.and(" and c.is_first_time = ?").bind(first);

@@ -7,6 +7,7 @@ pub mod problem;
 
 mod carrier;
 mod client;
+mod csv;
 mod dni;
 mod docs;
 mod ops;

@@ -10,6 +10,7 @@ use serde_json::{Map, Value as Json, json};
 use super::api::fields::{Field, object_schema};
 use super::api::route::{Access, Answer, Body, Route};
 use super::api::{ROOT, routes};
+use super::csv;
 use super::problem::{self, Kind};
 use crate::events::EventType;
 
@@ -48,7 +49,7 @@ out. Sent once when a webhook is created and whenever it is asked for; never sen
 everything else, but the first may arrive before the secret is known.";
 
 /// The groups, in the order of the document.
-const TAGS: [(&str, &str); 15] = [
+const TAGS: [(&str, &str); 16] = [
     ("Companies", "The tenants: everything else belongs to one."),
     ("Carriers", "A company's accounts at telephone carriers."),
     ("Numbers", "Numbers that a carrier has for sale."),
@@ -58,6 +59,7 @@ const TAGS: [(&str, &str); 15] = [
     ("Calls", "What came in, with its source."),
     ("Messages", "Texts in and out."),
     ("Voicemails", "What callers left, with its transcription."),
+    ("Reports", "How many calls there were, and from where."),
     ("Usage", "What a billing period came to."),
     ("Events", "The log of everything that webhooks are told."),
     ("Webhooks", "Where events are sent to."),
@@ -197,6 +199,11 @@ fn success(answer: Answer) -> (&'static str, Json) {
         Answer::Created(name) => ("201", "Created", json_of(reference(name))),
         Answer::Accepted(name) => ("202", "Begun", json_of(reference(name))),
         Answer::Page(name) => ("200", "A page", json_of(page_of(name))),
+        Answer::Table(name) => {
+            let mut content = json_of(reference(name));
+            content[csv::MEDIA_TYPE] = json!({ "schema": { "type": "string" } });
+            ("200", "Done", content)
+        }
         Answer::Nothing => ("204", "Done", json!({})),
         Answer::Audio => {
             ("200", "The audio", json!({ "audio/*": { "schema": { "contentMediaType": "audio/*" } } }))

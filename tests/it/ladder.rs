@@ -12,7 +12,7 @@ const RUNGS: [&[&str]; 12] = [
     &["trackers", "alerts"],
     &["flows", "recordings", "visits"],
     &["calls", "messages"],
-    &["voicemails", "usage", "webhooks"],
+    &["voicemails", "usage", "webhooks", "reports"],
     &["carriers", "install_check"],
     &["http", "jobs"],
     &["app", "demo", "listen", "cli", "main"],

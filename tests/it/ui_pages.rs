@@ -24,10 +24,12 @@ pub async fn scene() -> (Agency, Vec<Known>) {
     let agency = Agency::start().await;
     let webhook = agency.webhook(&format!("https://crm.example/{HOSTILE}")).await;
     let (answered, voicemail) = (agency.answered_call().await, agency.voicemail_call().await);
+    calltracker::reports::count_due(&agency.app.ctx.db).await.unwrap();
     let delivery = agency.tried_delivery(webhook).await;
     agency.alert(webhook).await;
     let known = |template, rest: String| Known { template, path: agency.path(&rest) };
     let pages = vec![
+        known("overview.html", "/overview".to_owned()),
         known("calls.html", "/calls".to_owned()),
         known("call.html", format!("/calls/{answered}")),
         known("call.html", format!("/calls/{voicemail}")),
@@ -133,7 +135,7 @@ async fn another_companys_pages_and_buttons_do_not_exist() {
         assert!(stranger.get(path).await.location().starts_with("/login?next="));
         // Under the other company's own path there is no such thing either, whoever asks.
         let moved = path.replace(&ours, &other.path(""));
-        let is_list = ["/calls", "/events", "/catalogue", "/new", "/webhooks", "/alerts"]
+        let is_list = ["/overview", "/calls", "/events", "/catalogue", "/new", "/webhooks", "/alerts"]
             .iter()
             .any(|list| moved.ends_with(list));
         for browser in [&mut bob, &mut ana] {
@@ -165,22 +167,22 @@ async fn another_companys_pages_and_buttons_do_not_exist() {
 }
 
 #[tokio::test]
-async fn who_sees_one_company_is_led_to_its_calls() {
+async fn who_sees_one_company_is_led_to_its_overview() {
     let app = TestApp::start().await;
     let mut ana = account_browser(&app).await;
     ana.get("/").await.expect(200).assert_has("No companies yet");
     let first = app.company("First").await;
-    assert_eq!(ana.get("/").await.location(), first.path("/calls"));
-    assert_eq!(ana.get(&first.path("")).await.location(), first.path("/calls"));
+    assert_eq!(ana.get("/").await.location(), first.path("/overview"));
+    assert_eq!(ana.get(&first.path("")).await.location(), first.path("/overview"));
     let second = app.company("Second").await;
     let shown = ana.get("/").await.expect(200);
-    assert_eq!(shown.link("First"), first.path("/calls"));
-    assert_eq!(shown.link("Second"), second.path("/calls"));
+    assert_eq!(shown.link("First"), first.path("/overview"));
+    assert_eq!(shown.link("Second"), second.path("/overview"));
     let mut bob = Browser::of_user(&app.api.base, &app.ctx, BOB, Some(second.id)).await;
-    assert_eq!(bob.get("/").await.location(), second.path("/calls"));
+    assert_eq!(bob.get("/").await.location(), second.path("/overview"));
     app.write(move |tx| calltracker::companies::delete(tx, second.scope)).await;
     bob.get("/").await.expect(200).assert_has("isn’t there any more");
-    bob.get(&second.path("/calls")).await.expect(404);
+    bob.get(&second.path("/overview")).await.expect(404);
 }
 
 #[tokio::test]
@@ -219,7 +221,7 @@ async fn a_call_is_shown_with_the_time_of_its_company() {
     call.assert_has("<h1>Call from +18183219876</h1>");
     call.assert_has("src=\"/recordings/1.mp3?expires=");
     call.assert_has("<span class=\"soft\">1:01</span>");
-    call.assert_has("<dd>12.5</dd>");
+    call.assert_has("name=\"value\" value=\"12.5\"");
     let ringing = browser.get(&agency.path(&format!("/calls/{ringing}"))).await.expect(200);
     ringing.assert_lacks("<audio");
     ringing.assert_lacks("<dt>Duration</dt>");

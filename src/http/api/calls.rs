@@ -25,12 +25,18 @@ use crate::visits::source::Channel;
 const TAG: &str = "Calls";
 const LEAD_STATUS: Kind = Kind::Text { min: 0, max: LEAD_STATUS_CHARS_MAX };
 
+/// A name in reports.
+const NAME: Kind = Kind::Text { min: 1, max: 2_000 };
+
 const FILTER: &[Field] = &[
     FROM,
     TO,
     Field::new("tracker_id", Kind::Integer { min: 1, max: i64::MAX }, ""),
     Field::new("status", Kind::Choice(|| Status::ALL.map(Status::as_str).to_vec()), ""),
     Field::new("source_channel", Kind::Choice(|| Channel::ALL.map(Channel::as_str).to_vec()), ""),
+    Field::new("source", NAME, "Who sent the visitor, known a few seconds after the call's end."),
+    Field::new("source_keyword", NAME, ""),
+    Field::new("landing_page", NAME, "The page's URL without what follows `?` or `#`."),
     Field::new("is_first_time", Kind::Bool, ""),
     Field::new(
         "min_duration",
@@ -99,6 +105,9 @@ pub(in crate::http) fn filter(query: &Values, company: &Company) -> Filter {
         tracker: query.get("tracker_id").map(TrackerId),
         status: query.choice("status", Status::parse),
         source_channel: query.get("source_channel"),
+        source: query.get("source"),
+        source_keyword: query.get("source_keyword"),
+        landing_page: query.get("landing_page"),
         is_first_time: query.get("is_first_time"),
         min_duration_s: query.get("min_duration"),
         tag: query.get("tag"),

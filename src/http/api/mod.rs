@@ -26,6 +26,7 @@ mod install_check;
 mod messages;
 mod number_orders;
 mod replays;
+pub(super) mod reports;
 mod trackers;
 mod usage;
 mod visits;
@@ -85,6 +86,7 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
         deliveries::ROUTES,
         alerts::ROUTES,
         replays::ROUTES,
+        reports::ROUTES,
     ]
     .into_iter()
     .flatten()

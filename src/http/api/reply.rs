@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
+use crate::http::csv;
 use crate::http::problem::Problem;
 use crate::kernel::page::Listed;
 
@@ -36,6 +37,12 @@ impl Reply {
     pub fn ok(object: &impl Serialize) -> Reply {
         let text = serde_json::to_string(object).expect("the API's objects always become JSON");
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        Reply::new(StatusCode::OK, headers, Content::Text(text))
+    }
+
+    /// 200 with a table as CSV.
+    pub fn csv(text: String) -> Reply {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(csv::MEDIA_TYPE))]);
         Reply::new(StatusCode::OK, headers, Content::Text(text))
     }
 

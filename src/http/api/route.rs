@@ -53,6 +53,8 @@ pub enum Answer {
     Page(&'static str),
     /// 204.
     Nothing,
+    /// 200 and an object, or CSV if `format` asks for it.
+    Table(&'static str),
     /// 200 or 206, and audio.
     Audio,
     /// 200 and server-sent events.

@@ -39,6 +39,7 @@ pub fn objects() -> Map<String, Json> {
         ("PoolPlan", visits::pool_plan()),
         ("Script", visits::script()),
         ("Voicemail", voicemail()),
+        ("Report", report()),
         ("Usage", usage()),
         ("Event", event_row()),
         ("Webhook", webhook(&[])),
@@ -468,6 +469,29 @@ fn replay() -> Json {
 
 fn number_type() -> Json {
     one_of(&[NumberType::Local.as_str(), NumberType::Tollfree.as_str()], "")
+}
+
+fn report() -> Json {
+    let line = object(
+        "",
+        &[
+            ("name", text("What the calls have in common; \"\" where that isn't known.")),
+            ("tracker_id", json!({ "type": ["integer", "null"], "description": "Of a report on trackers." })),
+            ("calls", integer("")),
+            ("answered", integer("")),
+            ("missed", integer("All that weren't answered.")),
+            ("first_time", integer("Calls that were their caller's first.")),
+            ("duration_s", integer("Of all together.")),
+        ],
+    );
+    object(
+        "How many calls there were.",
+        &[
+            ("from", text("The first day.")),
+            ("to", text("The last day.")),
+            ("data", json!({ "type": "array", "items": line })),
+        ],
+    )
 }
 
 fn usage() -> Json {

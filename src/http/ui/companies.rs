@@ -42,5 +42,5 @@ async fn list(request: Request) -> Answer {
 
 /// What there is to see first of a company.
 fn first_page(company: &Company) -> axum::response::Response {
-    Redirect::to(&format!("/companies/{}/calls", company.id)).into_response()
+    Redirect::to(&format!("/companies/{}/overview", company.id)).into_response()
 }

@@ -16,6 +16,7 @@ mod flash;
 mod form;
 mod gate;
 mod login;
+mod overview;
 mod replays;
 mod view;
 mod webhooks;
@@ -49,6 +50,7 @@ pub(super) fn router() -> Router<AppState> {
     Router::new()
         .merge(login::router())
         .merge(companies::router())
+        .merge(overview::router())
         .merge(calls::router())
         .merge(events::router())
         .merge(webhooks::router())

@@ -13,16 +13,18 @@ use crate::webhooks::Webhook;
 /// The parts of a company's pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Section {
+    Overview,
     Calls,
     Events,
     Webhooks,
 }
 
 impl Section {
-    const ALL: [Section; 3] = [Section::Calls, Section::Events, Section::Webhooks];
+    const ALL: [Section; 4] = [Section::Overview, Section::Calls, Section::Events, Section::Webhooks];
 
     fn title(self) -> &'static str {
         match self {
+            Section::Overview => "Overview",
             Section::Calls => "Calls",
             Section::Events => "Events",
             Section::Webhooks => "Webhooks",
@@ -32,6 +34,7 @@ impl Section {
     /// As `parts.html` calls it.
     fn icon(self) -> &'static str {
         match self {
+            Section::Overview => "overview",
             Section::Calls => "phone",
             Section::Events => "event",
             Section::Webhooks => "webhook",
@@ -40,6 +43,7 @@ impl Section {
 
     fn path(self) -> &'static str {
         match self {
+            Section::Overview => "overview",
             Section::Calls => "calls",
             Section::Events => "events",
             Section::Webhooks => "webhooks",
