@@ -1,11 +1,17 @@
 //! What the script asks: numbers for visits, signs of life; and what strangers may send instead.
 
+use std::io::Read as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use calltracker::db::sql;
 use calltracker::trackers::TrackerType;
 use calltracker::trackers::pool::Exhausted;
+use flate2::read::GzDecoder;
 use serde_json::{Value as Json, json};
 
 use crate::support::TestApp;
+use crate::support::prompter::{DEBUG_JS, TRACKER_JS};
 use crate::support::site::{Browser, ON_PAGE, Site, shown};
 
 const HOME: &str = "https://shop.example/";
@@ -319,4 +325,52 @@ async fn a_signed_link_shows_why() {
     site.advance_minutes(24 * 60 + 1);
     site.visit_with(&mut browser, HOME, "", &json!({ "debug": token })).await;
     assert_eq!(browser.answer.get("debug"), None);
+}
+
+#[tokio::test]
+async fn the_script_comes_packed_to_browsers_that_unpack_it_and_plain_to_others() {
+    let site = Site::open().await;
+    let script = site.line.company.reader.get(&site.line.company.path("/script")).await.expect(200).json;
+    let plain = script["url"].as_str().unwrap();
+    let debug = plain.replace("tracker.js", "debug.js");
+    let http = reqwest::Client::new();
+    for (url, text) in [
+        (plain, TRACKER_JS),
+        (script["versioned_url"].as_str().unwrap(), TRACKER_JS),
+        (debug.as_str(), DEBUG_JS),
+    ] {
+        let ask = async |encodings: &str, tag: &str| {
+            let request = http.get(url).header("accept-encoding", encodings).header("if-none-match", tag);
+            let response = request.send().await.unwrap();
+            assert_eq!(response.headers()["vary"], "accept-encoding", "{url} {encodings}");
+            response
+        };
+        let mut tags = Vec::new();
+        for encodings in ["gzip", "deflate, GZIP;q=0.5, br", "gzip;q=1.0"] {
+            let packed = ask(encodings, "").await;
+            assert_eq!(
+                (packed.status().as_u16(), &packed.headers()["content-encoding"]),
+                (200, &"gzip".parse().unwrap())
+            );
+            let tag = packed.headers()["etag"].to_str().unwrap().to_owned();
+            let bytes = packed.bytes().await.unwrap();
+            assert!(bytes.len() < 5_000, "{url}: {} bytes", bytes.len());
+            let mut unpacked = String::new();
+            GzDecoder::new(&*bytes).read_to_string(&mut unpacked).unwrap();
+            assert_eq!(unpacked, text);
+            for known in [tag.clone(), format!("W/{tag}"), format!("\"other\", {tag}")] {
+                assert_eq!(ask(encodings, &known).await.status(), 304, "{known}");
+            }
+            assert_eq!(ask("br", &tag).await.status(), 200, "it has other bytes");
+            tags.push(tag);
+        }
+        for encodings in ["", "identity", "br", "gzip;q=0", "gzip; q=0.0", "*", "xgzip"] {
+            let response = ask(encodings, "").await;
+            assert_eq!(response.headers().get("content-encoding"), None, "{encodings}");
+            assert!(!tags.contains(&response.headers()["etag"].to_str().unwrap().to_owned()));
+            assert_eq!(response.text().await.unwrap(), text);
+        }
+    }
+    let hash = STANDARD.encode(ring::digest::digest(&ring::digest::SHA384, TRACKER_JS.as_bytes()));
+    assert_eq!(script["integrity"], format!("sha384-{hash}"), "of the script, however it came");
 }
