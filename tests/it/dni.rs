@@ -374,3 +374,47 @@ async fn the_script_comes_packed_to_browsers_that_unpack_it_and_plain_to_others(
     let hash = STANDARD.encode(ring::digest::digest(&ring::digest::SHA384, TRACKER_JS.as_bytes()));
     assert_eq!(script["integrity"], format!("sha384-{hash}"), "of the script, however it came");
 }
+
+#[tokio::test]
+async fn the_parameters_of_a_test_are_not_kept() {
+    let site = Site::open().await;
+    site.pool(1).await;
+    let company = &site.line.company;
+    let script = company.reader.get(&company.path("/script")).await.expect(200).json;
+    let debug = script["debug"].as_str().unwrap();
+    let token = debug.strip_prefix("ct_debug=").unwrap();
+    let page = format!("https://shop.example/hats?utm_source=news&{debug}&size=7");
+    let mut browser = Browser::default();
+    let more = json!({ "debug": token, "title": "Hats" });
+    let from = format!("https://blog.example/?ct_test=1&{debug}");
+    site.visit_with(&mut browser, &page, &from, &more).await;
+    assert!(browser.answer["debug"].is_object());
+    site.page(&browser, &format!("https://shop.example/shoes?ct_test=1#/?{debug}&utm_term=x")).await;
+    site.write_beats().await;
+    let call = site.call("CA01", "+18183219876", browser.number()).await;
+    assert_eq!(call["landing_page"], "https://shop.example/hats?utm_source=news&size=7");
+    assert_eq!(call["pages_visited"][1], "https://shop.example/shoes#/?utm_term=x");
+    let mut kept = call.to_string();
+    for path in [
+        format!("/sessions/{}", call["session_id"]),
+        format!("/calls/{}/attribution", call["id"]),
+        "/events".to_owned(),
+    ] {
+        kept += &company.reader.get(&company.path(&path)).await.expect(200).text;
+    }
+    for column in [
+        "sessions.landing_page",
+        "sessions.touch",
+        "visitors.first_touch",
+        "page_views.url",
+        "calls.attribution",
+        "contacts.lead_touch",
+    ] {
+        let (table, column) = column.split_once('.').unwrap();
+        let query = format!("select {column} from {table}");
+        let rows: Vec<(String,)> = site.line.app.write(move |tx| tx.all(sql(query.clone()))).await;
+        assert!(!rows.is_empty(), "{table}");
+        kept.extend(rows.into_iter().map(|(text,)| text));
+    }
+    assert!(!kept.contains(token) && !kept.contains("ct_debug") && !kept.contains("ct_test"), "{kept}");
+}
