@@ -236,6 +236,8 @@ struct Opened {
     consent: bool,
     /// The visitor may have a number of their own.
     take: bool,
+    /// A page was opened; false: the visit only needs a number again.
+    view: bool,
     /// Show numbers that are nobody's.
     test: bool,
     debug: String,
@@ -252,6 +254,7 @@ impl Default for Opened {
             title: none(),
             consent: true,
             take: true,
+            view: true,
             test: false,
             debug: none(),
         }
@@ -269,7 +272,9 @@ async fn open(state: &AppState, site_key: &str, request: Request) -> Result<Resp
     let (ctx, site) = (&state.ctx, &asked.site);
     let now = ctx.clock.now();
     let page = session::page(&opened.url, &opened.title);
-    let touch = Touch::new(&classify(&opened.url, &opened.referrer), &page.url, now);
+    // Nothing has led to a page that stands there already.
+    let (url, referrer) = if opened.view { (&*opened.url, &*opened.referrer) } else { ("", "") };
+    let touch = Touch::new(&classify(url, referrer), &page.url, now);
     let remembered = opened.consent && opened.take && !agent::is_bot(&asked.user_agent);
     let (tokens, decisions) = if opened.test {
         (None, session::fictional(site))
@@ -285,7 +290,7 @@ async fn open(state: &AppState, site_key: &str, request: Request) -> Result<Resp
             user_agent: asked.user_agent.clone(),
             may_take: state.limits.may_take_number(asked.address, now),
         };
-        begin(state, site, arrival).await?
+        begin(state, site, arrival, opened.view).await?
     };
     let (visitor, session) = tokens.unwrap_or_default();
     let mut shown = json!({
@@ -308,10 +313,12 @@ async fn begin(
     state: &AppState,
     site: &std::sync::Arc<Site>,
     arrival: Arrival,
+    view: bool,
 ) -> Result<(Tokens, Vec<Decision>), Refused> {
     let ctx = &state.ctx;
     let (of, address) = (site.clone(), arrival.ip);
-    let write = ctx.db.write("visits.begin", move |tx: &mut Tx<'_>| session::begin(tx, &of, &arrival));
+    let take_in = if view { session::begin } else { session::renew };
+    let write = ctx.db.write("visits.begin", move |tx: &mut Tx<'_>| take_in(tx, &of, &arrival));
     let begun = match tokio::time::timeout(DB_TIME_MAX, write).await {
         Ok(Ok(begun)) => begun,
         Ok(Err(error)) => {

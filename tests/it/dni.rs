@@ -418,3 +418,35 @@ async fn the_parameters_of_a_test_are_not_kept() {
     }
     assert!(!kept.contains(token) && !kept.contains("ct_debug") && !kept.contains("ct_test"), "{kept}");
 }
+
+#[tokio::test]
+async fn a_visit_whose_number_was_taken_over_gets_one_again_without_another_page() {
+    let site = Site::open().await;
+    site.pool(1).await;
+    let mut first = site.newcomer("https://shop.example/?gclid=x", "https://www.google.com/").await;
+    let before = first.clone();
+    site.advance_minutes(1);
+    site.newcomer(HOME, "").await;
+    assert!(!site.heartbeat(&first).await);
+    site.write_beats().await;
+    assert!(site.heartbeat(&first).await);
+    site.advance_minutes(1);
+    // By now the page's address has nothing of the advertisement any more, as in an application of one page.
+    let renewal = json!({ "view": false });
+    site.visit_with(&mut first, "https://shop.example/prices", "https://www.google.com/", &renewal).await;
+    assert_eq!((&first.session, first.number()), (&before.session, before.number()));
+    let pages = "select count(*) from page_views where session_id = 1";
+    assert_eq!((site.line.count(pages).await, site.line.count("select count(*) from leases").await), (1, 3));
+    assert_eq!(site.line.count("select count(*) from sessions").await, 2);
+    site.visit(&mut first, "https://shop.example/prices", HOME).await;
+    assert_eq!(site.line.count(pages).await, 2, "that was a page");
+    // A visit that is over is followed by another, which has the page that is looked at.
+    site.advance_minutes(24 * 60);
+    site.visit_with(&mut first, "https://shop.example/prices", "", &renewal).await;
+    assert_ne!(first.session, before.session);
+    let last = site.line.company.reader.get(&site.line.company.path("/sessions?limit=1")).await.expect(200);
+    assert_eq!(last.json["data"][0]["touch"]["source_channel"], "paid");
+    let path = format!("/sessions/{}", last.json["data"][0]["id"]);
+    let last = site.line.company.reader.get(&site.line.company.path(&path)).await.expect(200).json;
+    assert_eq!(last["pages"][0]["url"], "https://shop.example/prices");
+}
