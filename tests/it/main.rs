@@ -55,4 +55,5 @@ mod ui_pages;
 mod ui_webhooks;
 mod usage;
 mod verifiers;
+mod visits_retention;
 mod webhooks;
