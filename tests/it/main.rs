@@ -29,6 +29,7 @@ mod demo;
 mod dni;
 mod dni_browser;
 mod dni_browser_script;
+mod dni_hostile;
 mod events;
 mod holding;
 mod install_check;
