@@ -232,12 +232,12 @@
     } catch (e) { return {}; }
   };
 
-  const ask = async () => {
+  const ask = async (view = true) => {
     const mine = ++turn, consent = asked = mayKeep(), [, visitor = '', token = ''] = consent && recall() || [];
-    lastUrl = location.href;
+    if (view) lastUrl = location.href;
     const { swaps = [], debug, ...given } = await post('/session', {
       visitor, session: token, url: lastUrl, referrer: document.referrer, title: document.title,
-      consent, take: !gpc && !bot, test, debug: query.get('ct_debug') || '',
+      consent, take: !gpc && !bot, view, test, debug: query.get('ct_debug') || '',
     });
     if (mine !== turn) return;
     if (!consent) forget();
@@ -258,7 +258,7 @@
   const beat = async () => {
     if (!session || document.visibilityState !== 'visible' || Date.now() - beatAt < 500) return;
     beatAt = Date.now();
-    if ((await post('/heartbeat', { session })).renew) ask();
+    if ((await post('/heartbeat', { session })).renew) ask(false);
   };
 
   // Routers' steps come in bursts, titles later.

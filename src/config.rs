@@ -35,6 +35,10 @@ const API_RATE_PER_MINUTE: u32 = 1_200;
 const VISITS_RATE_PER_MINUTE: u32 = 1_200;
 /// Pools' numbers that one address may take in an hour.
 const VISITS_NUMBERS_PER_HOUR: u32 = 120;
+/// Days for which visits are kept that led to nothing: a year and a month, as `source_days` may be a year.
+const VISITS_KEEP_DAYS: u32 = 400;
+/// A call may be credited to a visit of the day before.
+const VISITS_KEEP_DAYS_MIN: u32 = 2;
 
 /// What the user gave, from one place. A field is a setting: the flag, the environment variable and the
 /// key in the file are all made of its name.
@@ -167,6 +171,9 @@ struct VisitsGiven {
         id = "visits_numbers_per_hour"
     )]
     numbers_per_hour: Option<u32>,
+    /// Days for which visits are kept that led to no call and no text [default: 400]
+    #[arg(long = "visits-keep-days", env = "CALLTRACKER_VISITS_KEEP_DAYS", id = "visits_keep_days")]
+    keep_days: Option<u32>,
 }
 
 #[derive(clap::Args, Deserialize, Clone, Debug, Default)]
@@ -249,6 +256,7 @@ pub struct Api {
 pub struct Visits {
     pub rate_per_minute: u32,
     pub numbers_per_hour: u32,
+    pub keep_days: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -340,7 +348,12 @@ impl VisitsGiven {
     fn resolve(&self, under: &VisitsGiven) -> Visits {
         let rate = self.rate_per_minute.or(under.rate_per_minute).unwrap_or(VISITS_RATE_PER_MINUTE);
         let numbers = self.numbers_per_hour.or(under.numbers_per_hour).unwrap_or(VISITS_NUMBERS_PER_HOUR);
-        Visits { rate_per_minute: rate.max(1), numbers_per_hour: numbers.max(1) }
+        let days = self.keep_days.or(under.keep_days).unwrap_or(VISITS_KEEP_DAYS);
+        Visits {
+            rate_per_minute: rate.max(1),
+            numbers_per_hour: numbers.max(1),
+            keep_days: days.max(VISITS_KEEP_DAYS_MIN),
+        }
     }
 }
 
@@ -500,6 +513,8 @@ mod tests {
         let month = Duration::from_secs(30 * 86_400);
         assert_eq!((config.webhooks.hold_for, config.webhooks.hold_max), (month, 1_000_000));
         assert_eq!((config.retention.events, config.retention.attempts), (month, month));
+        assert_eq!(config.visits.keep_days, 400);
+        assert_eq!(file("[visits]\nkeep_days = 0").unwrap().visits.keep_days, 2, "a call may still come");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{Error, Result, postgres, sqlite};
 
 /// The migrations in order; the version of a schema is the number of those applied. A migration that has
 /// been released is never edited.
-const MIGRATIONS: [&str; 9] = [
+const MIGRATIONS: [&str; 10] = [
     include_str!("../../migrations/0001_first.sql"),
     include_str!("../../migrations/0002_delivery.sql"),
     include_str!("../../migrations/0003_alerts.sql"),
@@ -16,6 +16,7 @@ const MIGRATIONS: [&str; 9] = [
     include_str!("../../migrations/0005_visits.sql"),
     include_str!("../../migrations/0006_number_orders.sql"),
     include_str!("../../migrations/0007_faster.sql"),
+    include_str!("../../migrations/0009_visits.sql"),
     include_str!("../../migrations/0010_roles.sql"),
     include_str!("../../migrations/0011_reports.sql"),
 ];

@@ -4,6 +4,7 @@
 //!
 //! Bodies are JSON but sent as `text/plain`, which browsers send to other hosts without asking first.
 
+use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -12,14 +13,17 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, USER_AGENT,
+    ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, USER_AGENT,
+    VARY,
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use http_body_util::{BodyExt as _, Limited};
 use ring::digest::{SHA256, SHA384, digest};
 use serde::Deserialize;
@@ -48,12 +52,33 @@ const HEARTBEAT_S: u64 = 60;
 const SCRIPT_CACHE: &str = "public, max-age=300";
 const SCRIPT_CACHE_VERSIONED: &str = "public, max-age=31536000, immutable";
 
-static TRACKER_JS: &str = include_str!("../../snippet/tracker.js");
-static DEBUG_JS: &str = include_str!("../../snippet/debug.js");
+static TRACKER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../../snippet/tracker.js")));
+static DEBUG: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../../snippet/debug.js")));
+
+/// A script as it is served. Compressed once, as well as it goes.
+struct Script {
+    text: &'static str,
+    gzipped: Bytes,
+    /// Of the text, without the quotes.
+    tag: String,
+}
+
+impl Script {
+    fn new(text: &'static str) -> Script {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        let gzipped = encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish());
+        let hash = digest(&SHA256, text.as_bytes());
+        Script {
+            text,
+            gzipped: gzipped.expect("writing to memory doesn't fail").into(),
+            tag: STANDARD.encode(&hash.as_ref()[..12]),
+        }
+    }
+}
 
 /// The script's version: of its content, so that one address never brings two scripts.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
-    let hash = digest(&SHA256, TRACKER_JS.as_bytes());
+    let hash = digest(&SHA256, TRACKER.text.as_bytes());
     hash.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 });
 
@@ -70,31 +95,54 @@ pub(super) fn versioned_file() -> String {
     format!("tracker-{}.js", *VERSION)
 }
 
-/// The script's `integrity` attribute.
+/// The script's `integrity` attribute: browsers hold it against what they have unpacked.
 pub(super) fn integrity() -> String {
-    format!("sha384-{}", STANDARD.encode(digest(&SHA384, TRACKER_JS.as_bytes())))
+    format!("sha384-{}", STANDARD.encode(digest(&SHA384, TRACKER.text.as_bytes())))
 }
 
 async fn file(Path((_, file)): Path<(String, String)>, headers: HeaderMap) -> Response {
     let versioned = versioned_file();
-    let (text, cache) = match file.as_str() {
-        "tracker.js" => (TRACKER_JS, SCRIPT_CACHE),
-        "debug.js" => (DEBUG_JS, SCRIPT_CACHE),
-        file if file == versioned => (TRACKER_JS, SCRIPT_CACHE_VERSIONED),
+    let (script, cache) = match file.as_str() {
+        "tracker.js" => (&*TRACKER, SCRIPT_CACHE),
+        "debug.js" => (&*DEBUG, SCRIPT_CACHE),
+        file if file == versioned => (&*TRACKER, SCRIPT_CACHE_VERSIONED),
         _ => return for_any_site(StatusCode::NOT_FOUND.into_response()),
     };
-    let hash = digest(&SHA256, text.as_bytes());
-    let etag = format!("\"{}\"", STANDARD.encode(&hash.as_ref()[..12]));
-    let known = headers.get(IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == etag.as_bytes());
-    let mut response = match known {
-        true => StatusCode::NOT_MODIFIED.into_response(),
-        false => ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], text).into_response(),
+    let gzip = takes_gzip(&headers);
+    // Other bytes need another tag.
+    let etag = format!("\"{}{}\"", script.tag, if gzip { "-gzip" } else { "" });
+    let kind = (CONTENT_TYPE, "text/javascript; charset=utf-8");
+    let mut response = match (is_known(&headers, &etag), gzip) {
+        (true, _) => StatusCode::NOT_MODIFIED.into_response(),
+        (false, true) => ([kind, (CONTENT_ENCODING, "gzip")], script.gzipped.clone()).into_response(),
+        (false, false) => ([kind], script.text).into_response(),
     };
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(cache));
+    let more = response.headers_mut();
+    more.insert(CACHE_CONTROL, HeaderValue::from_static(cache));
+    more.insert(VARY, HeaderValue::from_static("accept-encoding"));
     if let Ok(etag) = HeaderValue::from_str(&etag) {
-        response.headers_mut().insert(ETAG, etag);
+        more.insert(ETAG, etag);
     }
     for_any_site(response)
+}
+
+/// Whether the browser says that it unpacks gzip (RFC 9110, section 12.5.3). One that takes anything but names nothing
+/// gets plain text.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let lists = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    lists.flat_map(|list| list.split(',')).any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        let is_gzip = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
+        let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        is_gzip && weight.is_none_or(|weight| weight.parse::<f32>().is_ok_and(|weight| weight > 0.0))
+    })
+}
+
+/// Whether the browser has the bytes of this tag. Proxies that touch an answer make its tag a weak one.
+fn is_known(headers: &HeaderMap, etag: &str) -> bool {
+    let lists = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut tags = lists.flat_map(|list| list.split(','));
+    tags.any(|tag| tag.trim().trim_start_matches("W/") == etag)
 }
 
 /// Pages of any site may read the answer: it holds nothing that isn't for whoever asks.
@@ -188,6 +236,8 @@ struct Opened {
     consent: bool,
     /// The visitor may have a number of their own.
     take: bool,
+    /// A page was opened; false: the visit only needs a number again.
+    view: bool,
     /// Show numbers that are nobody's.
     test: bool,
     debug: String,
@@ -204,6 +254,7 @@ impl Default for Opened {
             title: none(),
             consent: true,
             take: true,
+            view: true,
             test: false,
             debug: none(),
         }
@@ -221,7 +272,9 @@ async fn open(state: &AppState, site_key: &str, request: Request) -> Result<Resp
     let (ctx, site) = (&state.ctx, &asked.site);
     let now = ctx.clock.now();
     let page = session::page(&opened.url, &opened.title);
-    let touch = Touch::new(&classify(&opened.url, &opened.referrer), &page.url, now);
+    // Nothing has led to a page that stands there already.
+    let (url, referrer) = if opened.view { (&*opened.url, &*opened.referrer) } else { ("", "") };
+    let touch = Touch::new(&classify(url, referrer), &page.url, now);
     let remembered = opened.consent && opened.take && !agent::is_bot(&asked.user_agent);
     let (tokens, decisions) = if opened.test {
         (None, session::fictional(site))
@@ -237,7 +290,7 @@ async fn open(state: &AppState, site_key: &str, request: Request) -> Result<Resp
             user_agent: asked.user_agent.clone(),
             may_take: state.limits.may_take_number(asked.address, now),
         };
-        begin(state, site, arrival).await?
+        begin(state, site, arrival, opened.view).await?
     };
     let (visitor, session) = tokens.unwrap_or_default();
     let mut shown = json!({
@@ -260,10 +313,12 @@ async fn begin(
     state: &AppState,
     site: &std::sync::Arc<Site>,
     arrival: Arrival,
+    view: bool,
 ) -> Result<(Tokens, Vec<Decision>), Refused> {
     let ctx = &state.ctx;
     let (of, address) = (site.clone(), arrival.ip);
-    let write = ctx.db.write("visits.begin", move |tx: &mut Tx<'_>| session::begin(tx, &of, &arrival));
+    let take_in = if view { session::begin } else { session::renew };
+    let write = ctx.db.write("visits.begin", move |tx: &mut Tx<'_>| take_in(tx, &of, &arrival));
     let begun = match tokio::time::timeout(DB_TIME_MAX, write).await {
         Ok(Ok(begun)) => begun,
         Ok(Err(error)) => {

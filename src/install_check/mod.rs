@@ -40,7 +40,7 @@ pub const LIMITS: Limits =
 /// A check waits so long for others to end.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 /// Checks at a time: each may hold some 20 MB for a moment.
-const CHECKS_MAX: usize = 16;
+pub const CHECKS_MAX: usize = 16;
 /// Trackers that are looked at: the newest of a company that has more.
 const TRACKERS_MAX: usize = 2_000;
 

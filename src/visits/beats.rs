@@ -111,7 +111,10 @@ fn note(
     seen: &[(SessionId, Micros)],
 ) -> db::Result<Vec<SessionId>> {
     for (session, at, page) in pages {
-        session::add_page(tx, *session, *at, page)?;
+        // Only of a visit that is there: a page that was left open for longer than visits are kept may wake up.
+        let statement = "insert into page_views (session_id, viewed_at, url, title)
+                         select id, cast(? as bigint), cast(? as text), cast(? as text) from sessions where id = ?";
+        tx.execute(sql(statement).bind(*at).bind(&page.url).bind(&page.title).bind(*session))?;
     }
     let mut lost = Vec::new();
     for (session, at) in seen {
@@ -124,11 +127,12 @@ fn note(
     Ok(lost)
 }
 
+/// Also a visit that isn't kept any more.
 fn had_number(tx: &mut Tx<'_>, session: SessionId) -> db::Result<bool> {
     let decisions: Option<(String,)> =
         tx.find(sql("select decisions from sessions where id = ?").bind(session))?;
-    let decisions: Vec<session::Decision> =
-        decisions.and_then(|(text,)| serde_json::from_str(&text).ok()).unwrap_or_default();
+    let Some((text,)) = decisions else { return Ok(true) };
+    let decisions: Vec<session::Decision> = serde_json::from_str(&text).unwrap_or_default();
     Ok(decisions.iter().any(|decision| decision.lease_id.is_some()))
 }
 

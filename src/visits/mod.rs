@@ -14,6 +14,7 @@ pub mod confidence;
 pub mod debug;
 pub mod explain;
 mod referrers;
+pub mod retention;
 pub mod rules;
 pub mod session;
 pub mod sites;

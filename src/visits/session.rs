@@ -114,12 +114,26 @@ impl Begun {
 /// # Errors
 /// The database's.
 pub fn begin(tx: &mut Tx<'_>, site: &Site, arrival: &Arrival) -> db::Result<Begun> {
+    take_in(tx, site, arrival, true)
+}
+
+/// The visit's number became somebody else's: it gets another, and nobody has opened a page. If it is over by now the
+/// next one begins with the page that is looked at.
+///
+/// # Errors
+/// The database's.
+pub fn renew(tx: &mut Tx<'_>, site: &Site, arrival: &Arrival) -> db::Result<Begun> {
+    take_in(tx, site, arrival, false)
+}
+
+fn take_in(tx: &mut Tx<'_>, site: &Site, arrival: &Arrival, is_view: bool) -> db::Result<Begun> {
     let scope = site.scope;
     let visitor = known_visitor(tx, scope, arrival.visitor)?;
     let present = match visitor {
         Some(visitor) => present(tx, visitor, arrival)?,
         None => None,
     };
+    let is_new = present.is_none();
     let (visitor, session, touch, landing_page) = match (visitor, present) {
         (Some(visitor), Some(present)) => (visitor, present.id, present.touch, present.landing_page),
         (visitor, _) => {
@@ -132,7 +146,9 @@ pub fn begin(tx: &mut Tx<'_>, site: &Site, arrival: &Arrival) -> db::Result<Begu
             (visitor, session, touch, arrival.page.url.clone())
         }
     };
-    add_page(tx, session, tx.now(), &arrival.page)?;
+    if is_new || is_view {
+        add_page(tx, session, tx.now(), &arrival.page)?;
+    }
     let visit = Visit { touch: &touch, landing_page: &landing_page };
     let guest = Guest { session, visitor, may_take: arrival.may_take };
     let mut decisions = Vec::with_capacity(site.targets.len());
@@ -362,7 +378,7 @@ fn new_session(
 ///
 /// # Errors
 /// The database's.
-pub(super) fn add_page(tx: &mut Tx<'_>, session: SessionId, at: Micros, page: &Page) -> db::Result<()> {
+fn add_page(tx: &mut Tx<'_>, session: SessionId, at: Micros, page: &Page) -> db::Result<()> {
     let statement = "insert into page_views (session_id, viewed_at, url, title) values (?, ?, ?, ?)";
     tx.execute(sql(statement).bind(session).bind(at).bind(&page.url).bind(&page.title))?;
     Ok(())

@@ -1,11 +1,17 @@
 //! What the script asks: numbers for visits, signs of life; and what strangers may send instead.
 
+use std::io::Read as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use calltracker::db::sql;
 use calltracker::trackers::TrackerType;
 use calltracker::trackers::pool::Exhausted;
+use flate2::read::GzDecoder;
 use serde_json::{Value as Json, json};
 
 use crate::support::TestApp;
+use crate::support::prompter::{DEBUG_JS, TRACKER_JS};
 use crate::support::site::{Browser, ON_PAGE, Site, shown};
 
 const HOME: &str = "https://shop.example/";
@@ -319,4 +325,128 @@ async fn a_signed_link_shows_why() {
     site.advance_minutes(24 * 60 + 1);
     site.visit_with(&mut browser, HOME, "", &json!({ "debug": token })).await;
     assert_eq!(browser.answer.get("debug"), None);
+}
+
+#[tokio::test]
+async fn the_script_comes_packed_to_browsers_that_unpack_it_and_plain_to_others() {
+    let site = Site::open().await;
+    let script = site.line.company.reader.get(&site.line.company.path("/script")).await.expect(200).json;
+    let plain = script["url"].as_str().unwrap();
+    let debug = plain.replace("tracker.js", "debug.js");
+    let http = reqwest::Client::new();
+    for (url, text) in [
+        (plain, TRACKER_JS),
+        (script["versioned_url"].as_str().unwrap(), TRACKER_JS),
+        (debug.as_str(), DEBUG_JS),
+    ] {
+        let ask = async |encodings: &str, tag: &str| {
+            let request = http.get(url).header("accept-encoding", encodings).header("if-none-match", tag);
+            let response = request.send().await.unwrap();
+            assert_eq!(response.headers()["vary"], "accept-encoding", "{url} {encodings}");
+            response
+        };
+        let mut tags = Vec::new();
+        for encodings in ["gzip", "deflate, GZIP;q=0.5, br", "gzip;q=1.0"] {
+            let packed = ask(encodings, "").await;
+            assert_eq!(
+                (packed.status().as_u16(), &packed.headers()["content-encoding"]),
+                (200, &"gzip".parse().unwrap())
+            );
+            let tag = packed.headers()["etag"].to_str().unwrap().to_owned();
+            let bytes = packed.bytes().await.unwrap();
+            assert!(bytes.len() < 5_000, "{url}: {} bytes", bytes.len());
+            let mut unpacked = String::new();
+            GzDecoder::new(&*bytes).read_to_string(&mut unpacked).unwrap();
+            assert_eq!(unpacked, text);
+            for known in [tag.clone(), format!("W/{tag}"), format!("\"other\", {tag}")] {
+                assert_eq!(ask(encodings, &known).await.status(), 304, "{known}");
+            }
+            assert_eq!(ask("br", &tag).await.status(), 200, "it has other bytes");
+            tags.push(tag);
+        }
+        for encodings in ["", "identity", "br", "gzip;q=0", "gzip; q=0.0", "*", "xgzip"] {
+            let response = ask(encodings, "").await;
+            assert_eq!(response.headers().get("content-encoding"), None, "{encodings}");
+            assert!(!tags.contains(&response.headers()["etag"].to_str().unwrap().to_owned()));
+            assert_eq!(response.text().await.unwrap(), text);
+        }
+    }
+    let hash = STANDARD.encode(ring::digest::digest(&ring::digest::SHA384, TRACKER_JS.as_bytes()));
+    assert_eq!(script["integrity"], format!("sha384-{hash}"), "of the script, however it came");
+}
+
+#[tokio::test]
+async fn the_parameters_of_a_test_are_not_kept() {
+    let site = Site::open().await;
+    site.pool(1).await;
+    let company = &site.line.company;
+    let script = company.reader.get(&company.path("/script")).await.expect(200).json;
+    let debug = script["debug"].as_str().unwrap();
+    let token = debug.strip_prefix("ct_debug=").unwrap();
+    let page = format!("https://shop.example/hats?utm_source=news&{debug}&size=7");
+    let mut browser = Browser::default();
+    let more = json!({ "debug": token, "title": "Hats" });
+    let from = format!("https://blog.example/?ct_test=1&{debug}");
+    site.visit_with(&mut browser, &page, &from, &more).await;
+    assert!(browser.answer["debug"].is_object());
+    site.page(&browser, &format!("https://shop.example/shoes?ct_test=1#/?{debug}&utm_term=x")).await;
+    site.write_beats().await;
+    let call = site.call("CA01", "+18183219876", browser.number()).await;
+    assert_eq!(call["landing_page"], "https://shop.example/hats?utm_source=news&size=7");
+    assert_eq!(call["pages_visited"][1], "https://shop.example/shoes#/?utm_term=x");
+    let mut kept = call.to_string();
+    for path in [
+        format!("/sessions/{}", call["session_id"]),
+        format!("/calls/{}/attribution", call["id"]),
+        "/events".to_owned(),
+    ] {
+        kept += &company.reader.get(&company.path(&path)).await.expect(200).text;
+    }
+    for column in [
+        "sessions.landing_page",
+        "sessions.touch",
+        "visitors.first_touch",
+        "page_views.url",
+        "calls.attribution",
+        "contacts.lead_touch",
+    ] {
+        let (table, column) = column.split_once('.').unwrap();
+        let query = format!("select {column} from {table}");
+        let rows: Vec<(String,)> = site.line.app.write(move |tx| tx.all(sql(query.clone()))).await;
+        assert!(!rows.is_empty(), "{table}");
+        kept.extend(rows.into_iter().map(|(text,)| text));
+    }
+    assert!(!kept.contains(token) && !kept.contains("ct_debug") && !kept.contains("ct_test"), "{kept}");
+}
+
+#[tokio::test]
+async fn a_visit_whose_number_was_taken_over_gets_one_again_without_another_page() {
+    let site = Site::open().await;
+    site.pool(1).await;
+    let mut first = site.newcomer("https://shop.example/?gclid=x", "https://www.google.com/").await;
+    let before = first.clone();
+    site.advance_minutes(1);
+    site.newcomer(HOME, "").await;
+    assert!(!site.heartbeat(&first).await);
+    site.write_beats().await;
+    assert!(site.heartbeat(&first).await);
+    site.advance_minutes(1);
+    // By now the page's address has nothing of the advertisement any more, as in an application of one page.
+    let renewal = json!({ "view": false });
+    site.visit_with(&mut first, "https://shop.example/prices", "https://www.google.com/", &renewal).await;
+    assert_eq!((&first.session, first.number()), (&before.session, before.number()));
+    let pages = "select count(*) from page_views where session_id = 1";
+    assert_eq!((site.line.count(pages).await, site.line.count("select count(*) from leases").await), (1, 3));
+    assert_eq!(site.line.count("select count(*) from sessions").await, 2);
+    site.visit(&mut first, "https://shop.example/prices", HOME).await;
+    assert_eq!(site.line.count(pages).await, 2, "that was a page");
+    // A visit that is over is followed by another, which has the page that is looked at.
+    site.advance_minutes(24 * 60);
+    site.visit_with(&mut first, "https://shop.example/prices", "", &renewal).await;
+    assert_ne!(first.session, before.session);
+    let last = site.line.company.reader.get(&site.line.company.path("/sessions?limit=1")).await.expect(200);
+    assert_eq!(last.json["data"][0]["touch"]["source_channel"], "paid");
+    let path = format!("/sessions/{}", last.json["data"][0]["id"]);
+    let last = site.line.company.reader.get(&site.line.company.path(&path)).await.expect(200).json;
+    assert_eq!(last["pages"][0]["url"], "https://shop.example/prices");
 }

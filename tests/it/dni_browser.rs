@@ -1,14 +1,17 @@
 //! The whole way from a page in a real browser to a call's source: the real script, the real server, numbers of a
 //! pool. What the script does to pages is in [`super::dni_browser_script`].
 
-use calltracker::trackers::TrackerType;
+use calltracker::carriers::accounts;
+use calltracker::db::Tx;
 use calltracker::trackers::pool::Exhausted;
+use calltracker::trackers::{self, OwnedNumber, Settings, TrackerType};
 use serde_json::{Value as Json, json};
 
 use crate::support::PATIENCE;
 use crate::support::chromium::Chromium;
 use crate::support::site::{Site, shown};
 use crate::support::website::Website;
+use crate::support::world::{AUTH_TOKEN, NOWHERE, new_account, number};
 
 const REAL: &str = "270-315-2766";
 
@@ -207,4 +210,46 @@ async fn the_pinned_script_and_the_overlay_work_under_a_strict_policy() {
     scene.open("strict.html?ct_debug=9999999999_x").await;
     scene.chromium.shows("number", "502-555-7000").await;
     assert_eq!(scene.chromium.value(overlay).await, Json::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_companies_on_one_page_have_a_visit_and_a_number_each() {
+    let scene = Scene::start().await;
+    scene.site.pool(1).await;
+    let app = &scene.site.line.app;
+    let other = app.company("Other").await;
+    let (scope, key) = (other.scope, app.ctx.key.clone());
+    let settings =
+        Settings { swap_target: "+12703152700".to_owned(), ..shown("Theirs", TrackerType::NumberPool, "") };
+    let account = new_account(NOWHERE, AUTH_TOKEN);
+    let create = move |tx: &mut Tx<'_>| {
+        let carrier_id = accounts::create(tx, scope, &account, &key).expect("the account is new").account.id;
+        let owned =
+            OwnedNumber { carrier_id, carrier_number_id: "PN8".to_owned(), number: number("+15025558000") };
+        trackers::create(tx, scope, &settings, &[owned]).expect("the number is free");
+        Ok(())
+    };
+    app.write(create).await;
+    let script = other.reader.get(&other.path("/script")).await.expect(200).json;
+    scene.website.put(&format!("{}{}", text(&scene.script["html"]), text(&script["html"])));
+    scene.open("plain.html?utm_source=news").await;
+    scene.chromium.shows("number", "502-555-7000").await;
+    scene.chromium.shows("second", "502-555-8000").await;
+    // The next page is the same visit, to each of them.
+    scene.open("plain.html").await;
+    scene.chromium.shows("number", "502-555-7000").await;
+    scene.chromium.shows("second", "502-555-8000").await;
+    let ours = scene.until_pages(2).await;
+    let theirs = other.reader.list(&other.path("/sessions?limit=100")).await;
+    assert_eq!((scene.visits().await.len(), theirs.len()), (1, 1));
+    let path = other.path(&format!("/sessions/{}", theirs[0]["id"]));
+    let theirs = other.reader.get(&path).await.expect(200).json;
+    assert_eq!(
+        (&ours["leases"][0]["number"], &theirs["leases"][0]["number"]),
+        (&json!("+15025557000"), &json!("+15025558000"))
+    );
+    assert_ne!(ours["visitor_id"], theirs["visitor_id"]);
+    let (cookie, _) = scene.chromium.kept().await;
+    assert_eq!(cookie.matches("_ct_").count(), 2, "{cookie}");
+    assert_eq!(scene.chromium.value("window.errors").await, json!([]));
 }

@@ -415,6 +415,107 @@ async fn a_visit_that_goes_on_after_its_end_gets_another_number() {
     scene.assert_no_errors().await;
 }
 
+/// Holds back the first answer of the server until `letGo()`; `window.overtaken` when the script has had it then.
+const HOLD_FIRST_ANSWER: &str = "
+    const ask = window.fetch;
+    let isFirst = true;
+    window.fetch = async (url, options) => {
+        if (!isFirst || !url.endsWith('/session')) return ask(url, options);
+        isFirst = false;
+        const answer = await (await ask(url, {...options, signal: undefined})).json();
+        await new Promise(go => { window.letGo = go; });
+        setTimeout(() => { window.overtaken = true; });
+        return {status: 200, json: async () => answer};
+    };";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_was_overtaken_changes_nothing() {
+    let scene = Scene::start().await;
+    let (chromium, server) = (&scene.chromium, &scene.server);
+    scene.website.put(&server.tag(SITE_KEY, r#"data-consent="required""#));
+    server.swap_by(|question| match question.body["consent"] == true {
+        true => json!([swap("+12703152766", "+12705550101")]),
+        false => json!([swap("+12703152766", "+12705550150")]),
+    });
+    chromium.begin_with(HOLD_FIRST_ANSWER).await;
+    scene.open("plain.html").await;
+    chromium.until("typeof window.letGo", "function").await;
+    chromium.run("CallTracker.consent(true)").await;
+    chromium.shows("number", "270-555-0101").await;
+    let kept = chromium.kept().await;
+    chromium.run("window.letGo()").await;
+    chromium.until("window.overtaken", true).await;
+    assert_eq!(scene.text("number").await, "270-555-0101");
+    assert_eq!((chromium.kept().await, kept.1), (kept, 1), "nor is the visit forgotten");
+    assert_eq!(server.asked("session").len(), 2);
+    scene.assert_no_errors().await;
+}
+
+/// The page's own clock, and timers that the test calls; `asked(what)` counts what was sent.
+const CLOCK: &str = "
+    const now = Date.now, ask = window.fetch, all = [];
+    window.later = 0;
+    Date.now = () => now() + window.later;
+    window.setInterval = (tick, every) => { Object.assign(window, {tick, every}); return 1; };
+    window.fetch = (url, options) => { all.push(url); return ask(url, options); };
+    window.asked = what => all.filter(url => url.endsWith(what)).length;
+    window.state = 'visible';
+    Object.defineProperty(Document.prototype, 'visibilityState', {get: () => window.state});
+    window.pass = () => { window.later += 60000; window.tick(); return window.asked('/heartbeat'); };
+    window.turn = state => {
+        window.later += 60000;
+        window.state = state;
+        document.dispatchEvent(new Event('visibilitychange'));
+        return window.asked('/heartbeat');
+    };";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_gives_signs_of_life_only_while_it_is_looked_at() {
+    let scene = Scene::start().await;
+    let chromium = &scene.chromium;
+    chromium.begin_with(CLOCK).await;
+    scene.open("plain.html").await;
+    chromium.shows("number", "270-555-0101").await;
+    chromium.until("window.every", 60_000).await;
+    for (step, beats) in [
+        ("pass()", 1),
+        ("pass()", 2),
+        ("turn('hidden')", 2),
+        ("pass()", 2),
+        ("pass()", 2),
+        // At once: the number may be somebody else's by now.
+        ("turn('visible')", 3),
+        ("pass()", 4),
+        ("turn('prerender')", 4),
+        ("pass()", 4),
+    ] {
+        assert_eq!(chromium.value(step).await, beats, "{step}");
+    }
+    scene.server.wait_for("heartbeat", 4).await;
+    scene.assert_no_errors().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_is_no_page_view() {
+    let scene = Scene::start().await;
+    let (chromium, server) = (&scene.chromium, &scene.server);
+    chromium.begin_with(CLOCK).await;
+    scene.open("plain.html").await;
+    chromium.shows("number", "270-555-0101").await;
+    chromium.until("window.every", 60_000).await;
+    server.swap(json!([swap("+12703152766", "+12705550102")]));
+    server.end_session();
+    chromium.run("window.pass()").await;
+    chromium.shows("number", "270-555-0102").await;
+    let asked = server.asked("session");
+    assert_eq!(
+        (asked.len(), &asked[0].body["view"], &asked[1].body["view"]),
+        (2, &json!(true), &json!(false))
+    );
+    assert_eq!(asked[1].body["session"], "session.1_-");
+    assert_eq!(server.asked("page").len(), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_out_of_the_browsers_memory_asks_whether_its_number_still_holds() {
     let scene = Scene::start().await;

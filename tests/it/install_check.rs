@@ -11,17 +11,25 @@ use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use calltracker::carriers::accounts;
 use calltracker::companies;
+use calltracker::ctx::{Ctx, Parts};
 use calltracker::db::Tx;
-use calltracker::install_check::{self, LIMITS, PAGE_BYTES_MAX};
+use calltracker::install_check::{self, CHECKS_MAX, LIMITS, PAGE_BYTES_MAX};
 use calltracker::kernel::id::CarrierId;
+use calltracker::metrics::Metrics;
 use calltracker::outbound::Limits;
 use calltracker::trackers::{self, OwnedNumber, Settings, TrackerType};
 use futures_util::stream;
+use rustls::RootCertStore;
 use serde_json::{Value as Json, json};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 use url::Url;
 
 use crate::support::client::Answer;
+use crate::support::strangers::{Host, LOOPBACK, UNUSED_DNS, outbound_with, send_all};
+use crate::support::tls::identity;
 use crate::support::world::{AUTH_TOKEN, NOWHERE, new_account, number, settings};
 use crate::support::{TestApp, TestCompany};
 
@@ -378,4 +386,101 @@ async fn a_page_that_stalls_is_given_up_at_the_deadline() {
     let report =
         install_check::check(&shop.app.ctx, &company, url, limits).await.expect("it reports").to_json();
     assert_eq!((&report["status"], kinds(&report)), (&json!(200), vec!["http_error"]));
+}
+
+/// Our own server behind a proxy that speaks TLS.
+const OURS: &str = "https://calls.example/";
+
+/// The report on a page, by a server that trusts these authorities and is reached at [`OURS`].
+async fn report_trusting(shop: &Shop, url: &str, roots: RootCertStore) -> Json {
+    let (ctx, id) = (&shop.app.ctx, shop.company.id);
+    let trusting = Ctx::new(Parts {
+        db: ctx.db.clone(),
+        clock: ctx.clock.clone(),
+        seed: ctx.seed.clone(),
+        key: ctx.key.clone(),
+        config: ctx.config.clone(),
+        public_url: Url::parse(OURS).expect("it is one"),
+        metrics: Metrics::default(),
+        to_webhooks: outbound_with(&[LOOPBACK], UNUSED_DNS, roots),
+        to_carriers: outbound_with(&[], UNUSED_DNS, RootCertStore::empty()),
+    });
+    let company = ctx.db.read("test", move |tx| companies::find(tx, id)).await.expect("it is read");
+    let url = Url::parse(url).expect("it is one");
+    let company = company.expect("it is there");
+    install_check::check(&trusting, &company, url, LIMITS).await.expect("it reports").to_json()
+}
+
+/// A site behind TLS with this page.
+async fn secured(acceptor: TlsAcceptor, page: &str) -> Host {
+    let length = page.len();
+    let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/html\r\ncontent-length:";
+    let answer = format!("{head} {length}\r\n\r\n{page}");
+    Host::new(move |stream, _| {
+        let (acceptor, answer) = (acceptor.clone(), answer.clone());
+        async move {
+            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                if !stream.read_buf(&mut asked).await.is_ok_and(|read| read > 0) {
+                    return;
+                }
+            }
+            send_all(&mut stream, answer.as_bytes()).await;
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_page_behind_tls_is_read_if_its_certificate_holds() {
+    let shop = Shop::open().await;
+    let (acceptor, roots) = identity(&["127.0.0.1"]);
+    let tag = shop.tag.replace(shop.app.ctx.public_url.as_str(), OURS);
+    let host = secured(acceptor, &format!("{tag}270-315-2766")).await;
+    let secure = host.secure("127.0.0.1");
+    let report = report_trusting(&shop, &secure, roots.clone()).await;
+    assert_eq!((&report["ok"], &report["status"]), (&json!(true), &json!(200)), "{report}");
+    assert_eq!(report["numbers"][0]["trackers"][0]["name"], "Search");
+    // As sites do that were there before TLS was.
+    let redirecting = shop.put("/old", redirect(&secure));
+    let report = report_trusting(&shop, &redirecting, roots).await;
+    assert_eq!((&report["ok"], &report["url"]), (&json!(true), &json!(secure)), "{report}");
+    let report = shop.ask(&secure).await.expect(200).json;
+    assert_eq!((&report["status"], kinds(&report)), (&Json::Null, vec!["http_error"]));
+    assert_eq!(
+        report["problems"][0]["text"],
+        "The page can't be fetched: the host's certificate is not from a trusted authority."
+    );
+    // The script of a server without TLS isn't loaded there.
+    let (acceptor, roots) = identity(&["127.0.0.1"]);
+    let host = secured(acceptor, &format!("{}270-315-2766", tag.replace("https", "http"))).await;
+    let report = report_trusting(&shop, &host.secure("127.0.0.1"), roots).await;
+    assert_eq!(kinds(&report), ["mixed_content"], "{report}");
+}
+
+#[tokio::test]
+async fn whoever_comes_when_too_many_pages_are_being_checked_is_told_to_come_later() {
+    let shop = Shop::open().await;
+    let (asked, mut seen) = watch::channel(0);
+    let stalling = Router::new().fallback(async move || {
+        asked.send_modify(|count| *count += 1);
+        std::future::pending::<()>().await;
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}/", listener.local_addr().expect("bound"));
+    tokio::spawn(async move { axum::serve(listener, stalling).await });
+    let others = futures_util::future::join_all((0..CHECKS_MAX).map(|_| shop.ask(&url)));
+    let one_more = async {
+        seen.wait_for(|count| *count == CHECKS_MAX).await.expect("the site is there");
+        shop.ask(&url).await
+    };
+    tokio::select! {
+        _ = others => panic!("they wait for the site for longer"),
+        refused = one_more => {
+            let refused = refused.expect_problem(503, "unavailable");
+            assert_eq!(refused.json["detail"], "Too many pages are being checked");
+        }
+    }
+    assert_eq!(*seen.borrow(), CHECKS_MAX, "the site wasn't asked once more");
 }

@@ -392,6 +392,52 @@ async fn a_program_that_is_killed_again_and_again_pays_for_what_was_ordered_and_
     assert_eq!(numbers(&tracker), simulator.owned().await);
 }
 
+/// As when one leads no more and doesn't know it yet. On SQLite, which one process has for itself, two tasks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_that_work_on_one_order_buy_what_was_ordered_and_no_more() {
+    let (scene, carrier) = Scene::modelled(200).await;
+    let other = scene.app.beside().await;
+    let theirs = other.as_ref().map_or(&scene.app.ctx, |app| &app.ctx);
+    let order = scene.order(60).await;
+    // Both find this one begun, and ask for it again.
+    carrier.fail(Step::Buy, Fault::DoAndFail(500));
+    carrier.fail(Step::Find, Fault::Refuse(503, 0));
+    assert_eq!(scene.fill().await, 1);
+    assert_eq!((carrier.owned().len(), count(&scene.app, "purchases").await), (1, 1));
+    scene.pass(60);
+    while scene.look(&order).await.0 == "buying" {
+        let (one, another) = tokio::join!(fill_orders(&scene.app.ctx), fill_orders(theirs));
+        assert!(one.unwrap() + another.unwrap() > 0, "it goes on");
+        let bought: i64 = scene.look(&order).await.1;
+        assert!(carrier.owned().len() <= 60 && bought <= 60, "{bought}");
+        scene.pass(60);
+    }
+    assert_eq!(scene.look(&order).await, state("done", 60, ""));
+    let trackers = scene.get("/trackers").await.expect(200).json["data"].clone();
+    assert_eq!(trackers.as_array().unwrap().len(), 1);
+    assert_eq!(numbers(&trackers[0]), carrier.owned().into_iter().collect());
+    assert_eq!((carrier.owned().len(), count(&scene.app, "purchases").await), (60, 0));
+    assert_eq!((scene.told().await, scene.release().await), (vec!["tracker.created".to_owned()], 0));
+}
+
+#[tokio::test]
+async fn the_largest_pool_is_bought_in_the_background() {
+    let (simulator, place) = (Simulator::start(), Place::new());
+    let program = place.serve(&["--log", "warn", "--api-rate-per-minute", "1000000"]);
+    let api = &program.api;
+    let company = json!({ "name": "Acme", "time_zone": "UTC", "country": "US" });
+    api.post("/companies", &company).await.expect(201);
+    api.post("/companies/1/carriers", &account(&simulator.url)).await.expect(201);
+    let began = tokio::time::Instant::now();
+    api.post("/companies/1/trackers", &pool(500)).await.expect(202);
+    let order = reached(api, i64::MAX).await;
+    eprintln!("500 numbers in {:?}", began.elapsed());
+    assert_eq!((&order["state"], &order["bought"]), (&json!("done"), &json!(500)));
+    let tracker = api.get("/companies/1/trackers/1").await.expect(200).json;
+    assert_eq!((numbers(&tracker).len(), &tracker["number_pool_size"]), (500, &json!(500)));
+    assert_eq!(numbers(&tracker), simulator.owned().await);
+}
+
 #[tokio::test]
 async fn a_cancelled_order_gives_everything_back() {
     let (scene, carrier) = Scene::modelled(30).await;

@@ -1,14 +1,16 @@
 //! The program as a process: what it refuses, how it ends, and what survives when it is killed.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::process::Output;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use calltracker::kernel::seed::Seed;
 use futures_util::future::join_all;
 use ring::hmac;
-use serde_json::json;
+use serde_json::{Value as Json, json};
+use tokio::time::Instant;
 
 use crate::support::client::Api;
 use crate::support::program::{Place, TOKEN};
@@ -160,6 +162,119 @@ async fn what_was_answered_survives_kill_9() {
     let events: HashSet<_> =
         arrived.iter().filter(|a| a.kind() == "call.received").map(Arrived::id).collect();
     assert_eq!(events.len(), known.len(), "one event for each call");
+}
+
+/// Page views are written within a second; here a machine may be busy with other tests, too.
+const SURELY_WRITTEN: Duration = Duration::from_secs(3);
+
+/// A site of a real program, as its script sees it.
+struct Visits<'a> {
+    api: &'a Api,
+    /// Before `session` and the like.
+    base: String,
+    http: reqwest::Client,
+}
+
+impl Visits<'_> {
+    async fn of<'a>(url: &str, api: &'a Api) -> Visits<'a> {
+        let company = api.get("/companies/1").await.expect(200).json;
+        let base = format!("{url}/dni/{}", company["site_key"].as_str().unwrap());
+        Visits { api, base, http: reqwest::Client::new() }
+    }
+
+    /// None: it wasn't answered.
+    async fn post(&self, what: &str, body: &Json) -> Option<reqwest::Response> {
+        let request = self.http.post(format!("{}/{what}", self.base)).body(body.to_string());
+        request
+            .header("user-agent", "Mozilla/5.0 (X11; Linux x86_64) Chrome/148.0.0.0 Safari/537.36")
+            .send()
+            .await
+            .ok()
+    }
+
+    /// A new visitor's landing page, and the number that they were shown if they were.
+    async fn begin(&self, n: usize) -> Option<(String, String, Json)> {
+        let page = format!("https://shop.example/landing/{n}");
+        let response = self.post("session", &json!({ "url": page })).await?;
+        assert_eq!(response.status(), 200);
+        let answer: Json = response.json().await.ok()?;
+        Some((page, answer["swaps"][0]["number"].as_str().expect("a number").to_owned(), answer))
+    }
+
+    /// The pages of the first visit.
+    async fn pages(&self) -> Vec<String> {
+        let visit = self.api.get("/companies/1/sessions/1").await.expect(200).json;
+        let pages = visit["pages"].as_array().unwrap().iter();
+        pages.map(|page| page["url"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+/// kill -9 while people look at a site: who was answered has their visit, with its number and landing page; and no page
+/// view is missing but those of the last moment.
+#[tokio::test]
+async fn visits_survive_kill_9_and_so_do_their_pages_but_the_last() {
+    let (simulator, place) = (Simulator::start(), Place::new());
+    let serve = || place.serve(&["--visits-rate-per-minute", "1000000", "--api-rate-per-minute", "1000000"]);
+    let program = serve();
+    let api = &program.api;
+    let company = json!({"name": "Acme", "time_zone": "UTC", "country": "US"});
+    api.post("/companies", &company).await.expect(201);
+    let account = json!({"kind": "twilio", "account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN, "base_url": simulator.url});
+    api.post("/companies/1/carriers", &account).await.expect(201);
+    let pool = json!({
+        "name": "Web site", "destination": "+18125550101", "tracker_type": "number_pool",
+        "swap_target": "+12705550100", "number_pool_size": 5, "numbers": {"buy": {}},
+    });
+    api.post("/companies/1/trackers", &pool).await.expect(201);
+    let visits = Visits::of(&program.url, api).await;
+    let first = visits.begin(0).await.expect("it is answered");
+    let mut sent: Vec<(Instant, String)> = Vec::new();
+    loop {
+        let page = format!("https://shop.example/page/{}", sent.len());
+        let body = json!({"session": first.2["session"], "url": page, "title": "A page"});
+        assert_eq!(visits.post("page", &body).await.expect("it is answered").status(), 204);
+        sent.push((Instant::now(), page));
+        // The landing page is one of them. Some wait to be written, others have waited for long enough.
+        let is_waiting = visits.pages().await.len() <= sent.len();
+        if is_waiting && sent[0].0.elapsed() > SURELY_WRITTEN {
+            break;
+        }
+    }
+    let chance = Seed::system();
+    let posts = (1..40).map(|n| visits.begin(n));
+    let kill = async {
+        for _ in 0..chance.below(20) {
+            let _ = reqwest::get(format!("{}/healthz", program.url)).await;
+        }
+        program.signal("KILL");
+        Instant::now()
+    };
+    let (answers, killed_at) = tokio::join!(join_all(posts), kill);
+    program.kill();
+    let program = serve();
+    let visits = Visits::of(&program.url, &program.api).await;
+    let known: HashMap<String, String> = visits
+        .api
+        .list("/companies/1/sessions?limit=100")
+        .await
+        .iter()
+        .map(|visit| (&visit["landing_page"], &visit["decisions"][0]["number"]))
+        .map(|(page, number)| (page.as_str().unwrap().to_owned(), number.as_str().unwrap().to_owned()))
+        .collect();
+    for (page, number, _) in answers.iter().flatten().chain([&first]) {
+        assert_eq!(known.get(page), Some(number), "{page}");
+    }
+    let written: HashSet<String> = visits.pages().await.into_iter().collect();
+    let due = sent.iter().filter(|(at, _)| killed_at.duration_since(*at) > SURELY_WRITTEN);
+    let missing: Vec<_> = due.clone().filter(|(_, page)| !written.contains(page)).collect();
+    assert!(due.count() > 0 && missing.is_empty(), "{missing:?}");
+    assert!(written.contains(&first.0));
+    eprintln!(
+        "{} visits answered, {} of {} pages",
+        answers.iter().flatten().count(),
+        written.len() - 1,
+        sent.len()
+    );
 }
 
 /// Creating a webhook sends its verification in the background: waits for what came of it.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use axum::http::HeaderValue;
+use axum::http::header::RETRY_AFTER;
 use url::Url;
 
 use super::Request;
@@ -41,7 +43,8 @@ async fn check(request: Request) -> Result<Reply, Problem> {
     let url = url.map_err(|error| Problem::field("url", error.to_string()))?;
     match install_check::check(&request.ctx, request.company(), url, LIMITS).await {
         Ok(report) => Ok(Reply::ok(&report.to_json())),
-        Err(Error::Busy) => Err(Problem::new(ProblemKind::Unavailable, "Too many pages are being checked")),
+        Err(Error::Busy) => Err(Problem::new(ProblemKind::Unavailable, "Too many pages are being checked")
+            .with_header(RETRY_AFTER, HeaderValue::from_static("5"))),
         Err(Error::Db(error)) => Err(error.into()),
         Err(Error::Broken) => Err(Problem::internal("reading a page broke off")),
     }

@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn an_address_with_many_failures_is_refused_except_for_tokens_known_as_good() {
-        let limits = Limits::new(10, Visits { rate_per_minute: 10, numbers_per_hour: 10 });
+        let limits = Limits::new(10, Visits { rate_per_minute: 10, numbers_per_hour: 10, keep_days: 400 });
         let address = Some("2001:db8::1".parse().expect("it is an address"));
         let neighbour = Some("2001:db8::2".parse().expect("it is an address"));
         limits.remember("good");
@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn streams_are_counted_until_they_end() {
-        let limits = Limits::new(10, Visits { rate_per_minute: 10, numbers_per_hour: 10 });
+        let limits = Limits::new(10, Visits { rate_per_minute: 10, numbers_per_hour: 10, keep_days: 400 });
         let places: Vec<_> = (0..STREAMS_MAX).map(|_| limits.open_stream(TokenId(1))).collect();
         assert!(places.iter().all(Result::is_ok));
         assert!(limits.open_stream(TokenId(1)).is_err());

@@ -12,6 +12,8 @@
 
 use std::borrow::Cow;
 
+use percent_encoding::percent_decode;
+
 use super::params;
 
 /// An address is read so far, in bytes. Servers commonly refuse lines longer than 8 KiB, so no real one is cut.
@@ -21,8 +23,8 @@ pub const URL_CHARS_MAX: usize = 2_048;
 /// RFC 1035 section 2.3.4, in bytes.
 const HOST_BYTES_MAX: usize = 253;
 
-/// A page's address for storing. Only http and https, else "". Without user name and password; without its fragment,
-/// unless that holds campaign parameters or a click id. Characters that could leave an attribute or a line are
+/// A page's address for storing. Only http and https, else "". Without user name and password, without `ct_debug` and
+/// `ct_test`; without its fragment, unless that holds campaign parameters or a click id. Characters that could leave an attribute or a line are
 /// percent-encoded.
 pub fn clean_url(text: &str) -> String {
     match split(text) {
@@ -92,13 +94,45 @@ impl Address<'_> {
             path => out.push_all(path),
         }
         if !self.query.is_empty() {
-            out.push_part("?", self.query, |query| !query.is_empty());
+            out.push_part("?", &without_our_own(self.query), |query| !query.is_empty());
         }
         if !self.fragment.is_empty() {
-            out.push_part("#", self.fragment, params::names_any);
+            let (before, query) = match self.fragment.rfind('?') {
+                Some(at) => self.fragment.split_at(at + 1),
+                None => ("", self.fragment),
+            };
+            let fragment = match without_our_own(query) {
+                Cow::Borrowed(_) => Cow::Borrowed(self.fragment),
+                Cow::Owned(query) => Cow::Owned(format!("{before}{query}")),
+            };
+            out.push_part("#", &fragment, params::names_any);
         }
         out.text
     }
+}
+
+/// A query without the parameters that tests of the script add: `ct_debug` opens the overlay to whoever has it, and
+/// neither says anything of a visit.
+fn without_our_own(query: &str) -> Cow<'_, str> {
+    if !query.split('&').any(is_our_own) {
+        return Cow::Borrowed(query);
+    }
+    let others: Vec<&str> = query.split('&').filter(|pair| !is_our_own(pair)).collect();
+    Cow::Owned(others.join("&"))
+}
+
+/// `ct_debug` also within another parameter, as in an address to go on to.
+fn is_our_own(pair: &str) -> bool {
+    let is_plain = pair.bytes().all(|b| b.is_ascii_graphic() && b != b'%');
+    let text = match is_plain {
+        true => Cow::Borrowed(pair),
+        false => {
+            let kept: String = pair.chars().filter(|c| !is_unwanted(*c)).collect();
+            Cow::Owned(percent_decode(kept.as_bytes()).decode_utf8_lossy().into_owned())
+        }
+    };
+    let name = text.split('=').next().unwrap_or_default();
+    text.contains("ct_debug") || name.strip_prefix("amp;").unwrap_or(name) == "ct_test"
 }
 
 /// Takes an address apart. None if it has no scheme with `//` and no host that could be one.
@@ -237,6 +271,18 @@ mod tests {
             ("https://a.example/#utm_source=x", "https://a.example/#utm_source=x"),
             ("https://a.example/#/p?gclid=x", "https://a.example/#/p?gclid=x"),
             ("https://a.example?x=1", "https://a.example/?x=1"),
+            ("https://a.example/?ct_debug=17_x", "https://a.example/"),
+            ("https://a.example/?ct_test=1#top", "https://a.example/"),
+            ("https://a.example/?a=1&ct_debug=17_x&b=2&ct_test=1", "https://a.example/?a=1&b=2"),
+            ("https://a.example/?a&ct_debug&amp;ct_test=1", "https://a.example/?a"),
+            ("https://a.example/?ct%5Fdebug=17_x&c\u{0}t_debug=1&x=%zz", "https://a.example/?x=%zz"),
+            ("https://a.example/?next=%2F%3Fct_debug%3D17_x&x=1", "https://a.example/?x=1"),
+            ("https://a.example/#/p?ct_debug=17_x&gclid=y", "https://a.example/#/p?gclid=y"),
+            ("https://a.example/#ct_debug=17_x&gclid=y", "https://a.example/#gclid=y"),
+            (
+                "https://a.example/?ct_testing=1&direct_test=2",
+                "https://a.example/?ct_testing=1&direct_test=2",
+            ),
             ("https://a.example\\b\\c", "https://a.example/b/c"),
             ("https://a.example./x", "https://a.example/x"),
             ("https://a.example/\u{0}\u{7}\n\t\u{202e}x", "https://a.example/x"),

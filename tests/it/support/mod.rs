@@ -142,6 +142,16 @@ impl TestApp {
         (TestApp { ctx: app.ctx.clone(), api: at(&api), app, _database }, company)
     }
 
+    /// Another server on its database, without background work; None where a database has one only.
+    pub async fn beside(&self) -> Option<App> {
+        if !self.ctx.db.is_shared() {
+            return None;
+        }
+        let clock = self.ctx.clock.clone();
+        let outside = Outside { clock, seed: Seed::fixed(2), usage_as_of: AsOf::Clock, run_jobs: false };
+        Some(app::start(self.ctx.config.clone(), outside).await.expect("the other server starts"))
+    }
+
     /// Runs `work` in a transaction.
     pub async fn write<T: Send + 'static>(
         &self,
