@@ -263,7 +263,8 @@ async fn begin(
 ) -> Result<(Tokens, Vec<Decision>), Refused> {
     let ctx = &state.ctx;
     let (of, address) = (site.clone(), arrival.ip);
-    let write = ctx.db.write("visits.begin", move |tx: &mut Tx<'_>| session::begin(tx, &of, &arrival));
+    let write =
+        ctx.db.write_patiently("visits.begin", move |tx: &mut Tx<'_>| session::begin(tx, &of, &arrival));
     let begun = match tokio::time::timeout(DB_TIME_MAX, write).await {
         Ok(Ok(begun)) => begun,
         Ok(Err(error)) => {
@@ -272,6 +273,7 @@ async fn begin(
         }
         Err(_elapsed) => return Err(Refused::Unavailable),
     };
+    state.beats.asked(&begun.asked, ctx.clock.now());
     if begun.took_number() {
         state.limits.count_number(address, ctx.clock.now());
     }

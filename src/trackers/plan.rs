@@ -22,7 +22,7 @@ use crate::db::{self, Tx, sql};
 use crate::kernel::clock::Micros;
 use crate::kernel::id::TrackerId;
 
-/// Leases whose length is averaged: the latest.
+/// Leases that ended whose length is averaged: any of the days that count.
 const SAMPLE: i64 = 1_000;
 /// Visits counted in the busiest hour, on all its days, below which a forecast is guesswork: the error of a count is
 /// its root.
@@ -85,7 +85,7 @@ pub fn plan(tx: &mut Tx<'_>, scope: Scope, question: Question) -> db::Result<Opt
     let zone = company.and_then(|company| TimeZone::get(&company.time_zone).ok()).unwrap_or(TimeZone::UTC);
     let measured = measured(tx, question.tracker, since)?;
     let busiest = busiest(&counts, measured.clone(), &zone);
-    let mean_occupancy = mean_visit(tx, question.tracker)? + settings.pool.free_after();
+    let mean_occupancy = mean_visit(tx, question.tracker, since)? + settings.pool.free_after();
     let offered = erlang::offered_load(busiest.mean(), mean_occupancy);
     let recommended = match settings.pool.exhausted {
         Exhausted::Reuse => erlang::numbers_for_takeovers(offered, question.target),
@@ -154,12 +154,15 @@ fn busiest(counts: &[(i64, i64)], measured: std::ops::Range<i64>, zone: &TimeZon
     day.max_by(|a, b| a.mean().total_cmp(&b.mean())).unwrap_or_default()
 }
 
-/// From the first to the last sign of life, on average.
-fn mean_visit(tx: &mut Tx<'_>, tracker: TrackerId) -> db::Result<Duration> {
+/// From the first to the last sign of life, on average: of leases that ended since, and of those that haven't.
+fn mean_visit(tx: &mut Tx<'_>, tracker: TrackerId, since: i64) -> db::Result<Duration> {
     let statement = "select cast(coalesce(avg(seen), 0) as bigint) from (
-                     select seen_at - started_at as seen from leases where tracker_id = ? order by id desc limit ?
-                     ) as latest";
-    let (micros,): (i64,) = tx.one(sql(statement).bind(tracker).bind(SAMPLE))?;
+                     select seen from (select seen_at - started_at as seen from leases where ended_at >= ?
+                     and number_id in (select id from tracking_numbers where tracker_id = ?) limit ?) as ended
+                     union all select seen_at - started_at from leases where ended_at is null
+                     and number_id in (select id from tracking_numbers where tracker_id = ?)) as visits";
+    let since = Micros(since.saturating_mul(3_600_000_000));
+    let (micros,): (i64,) = tx.one(sql(statement).bind(since).bind(tracker).bind(SAMPLE).bind(tracker))?;
     Ok(Duration::from_micros(u64::try_from(micros).unwrap_or(0)))
 }
 
