@@ -125,6 +125,7 @@ impl Desk for Product {
         let site = self.site.clone();
         let begin = move |tx: &mut Tx<'_>| session::begin(tx, &site, &arrival);
         let begun = self.runtime.block_on(self.ctx.db.write("bench.begin", begin))?;
+        self.beats.asked(&begun.asked, START.after(at));
         self.visitors.insert(visitor, begun.visitor);
         self.names.insert(begun.visitor.0, visitor);
         self.sessions.insert(visit, begun.session);

@@ -165,7 +165,7 @@ pub fn announce_recordings(tx: &mut Tx<'_>, links: &Links, id: CallId) -> db::Re
 /// Tells what the call was. The caller holds the call, and has made sure that it wasn't finished before.
 pub(super) fn finish(tx: &mut Tx<'_>, links: &Links, mut call: Call) -> db::Result<Call> {
     let now = tx.now();
-    let ended_at = call.ended_at.unwrap_or(now);
+    let ended_at = call.ended_at.unwrap_or(now).max(call.started_at);
     let elapsed_s = || u32::try_from(ended_at.since(call.started_at).as_secs()).unwrap_or(u32::MAX);
     let told_s = call.facts.end.as_ref().and_then(|end| end.duration_s);
     call.call_duration = told_s.unwrap_or_else(elapsed_s);
@@ -327,7 +327,8 @@ fn take_in(
     call.status = state::status(&call.facts);
     if call.facts.end.is_some() {
         let now = tx.now();
-        call.ended_at = call.ended_at.or(Some(now));
+        // Not before it began, if the clock was set back meanwhile.
+        call.ended_at = call.ended_at.or(Some(now.max(call.started_at)));
         if state::is_settled(&call.facts, settings.is_none_or(|s| s.voicemail_enabled)) {
             return finish(tx, links, call);
         }

@@ -105,7 +105,21 @@ impl Db {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        self.submit(Mode::Write, name, work).await
+        self.submit(Mode::Write, name, false, work).await
+    }
+
+    /// As [`Db::write`], but may wait a few milliseconds for others to share the commit if there was one just before. For
+    /// what comes by the hundred a second from people: the embedded engine's commits cost more than such a closure.
+    ///
+    /// # Errors
+    /// As [`Db::write`].
+    pub async fn write_patiently<T, E, F>(&self, name: &'static str, work: F) -> Result<T, E>
+    where
+        F: FnMut(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        self.submit(Mode::Write, name, true, work).await
     }
 
     /// Runs `work` against one consistent snapshot; a write in it fails.
@@ -118,7 +132,7 @@ impl Db {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        self.submit(Mode::Read, name, work).await
+        self.submit(Mode::Read, name, false, work).await
     }
 
     /// The wake-ups that committed transactions left behind.
@@ -171,14 +185,14 @@ impl Db {
         }
     }
 
-    async fn submit<T, E, F>(&self, mode: Mode, name: &'static str, work: F) -> Result<T, E>
+    async fn submit<T, E, F>(&self, mode: Mode, name: &'static str, is_patient: bool, work: F) -> Result<T, E>
     where
         F: FnMut(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let task = Box::new(Task { name, work, outcome: None, reply });
+        let task = Box::new(Task { name, is_patient, work, outcome: None, reply });
         match &self.engine {
             Engine::Sqlite(pool) => pool.submit(mode, task)?,
             Engine::Postgres(pool) => pool.submit(mode, task)?,
@@ -229,6 +243,8 @@ struct Env {
 /// A closure on its way through an engine's thread.
 trait Work: Send {
     fn name(&self) -> &'static str;
+    /// It may wait for others to share its commit.
+    fn is_patient(&self) -> bool;
     /// Runs the closure; false = roll back.
     fn run(&mut self, tx: &mut Tx<'_>) -> bool;
     /// Answers the caller: with the closure's result, or with why it couldn't be made durable.
@@ -237,6 +253,7 @@ trait Work: Send {
 
 struct Task<T, E, F> {
     name: &'static str,
+    is_patient: bool,
     work: F,
     outcome: Option<Result<T, E>>,
     reply: oneshot::Sender<Result<T, E>>,
@@ -250,6 +267,10 @@ where
 {
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn is_patient(&self) -> bool {
+        self.is_patient
     }
 
     fn run(&mut self, tx: &mut Tx<'_>) -> bool {

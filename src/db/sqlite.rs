@@ -1,16 +1,23 @@
 //! The embedded engine: one thread writes, a few read. The writer drains its queue into one transaction, commits once
 //! and then answers all: the batch, and with it the throughput, grows with the load. If a closure of it fails all of
 //! them run again, each in a savepoint, so that the one rolls back alone.
+//!
+//! What was committed is brought from the WAL into the database by a thread of its own, since that takes a hundred
+//! milliseconds on a busy disk, and nobody can write while the writer does it. Only the rest that came meanwhile is the
+//! writer's: the WAL begins anew when all of it has been brought over, and by then there is always more.
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use tokio::time::Instant;
 
 use super::rows::Cell;
 use super::sql::{Row, Source, Sql, Value};
@@ -21,16 +28,23 @@ use super::{Env, Error, Mode, QUEUE_MAX, Result, Work, migrate};
 const BATCH_MAX: usize = 512;
 /// Batches that get savepoints after one in which a closure wanted to be rolled back: others may want that, too.
 const WARY_BATCHES: u32 = 8;
+/// From the beginning of one transaction to that of the next if all that waits is patient ([`super::Db::write_patiently`]):
+/// what comes meanwhile shares the second. After a pause nobody waits.
+const PACE: Duration = Duration::from_millis(5);
 /// Threads that read. Reads are short and the machine small; a slow report must not block the rest.
 const READERS: usize = 4;
 /// Prepared statements kept by each connection.
 const STATEMENTS_MAX: usize = 256;
 /// Page cache of the writer, in KiB (SQLite takes negative numbers as KiB).
 const CACHE_KIB: i64 = 32 * 1024;
-/// Pages in the WAL from which on it is brought into the database, by the writer itself. Deliveries change the same pages
-/// over and over; the later, the more of those changes are brought over at once. At SQLite's own 1,000 that took a
-/// tenth of the time of a fan-out.
-const CHECKPOINT_PAGES: u32 = 8_000;
+/// Pages in the WAL from which on all of it is brought into the database. Deliveries change the same pages over and over;
+/// the later, the more of those changes are brought over at once. At SQLite's own 1,000 that took a tenth of the time of
+/// a fan-out.
+const CHECKPOINT_PAGES: i64 = 8_000;
+/// Pages in the WAL from which on the writer does it alone: the other thread doesn't keep up.
+const CHECKPOINT_PAGES_MAX: i64 = 3 * CHECKPOINT_PAGES;
+/// How often the other thread looks whether there is something in the WAL.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 /// The WAL file is cut back to this size after a checkpoint, in bytes.
 const WAL_BYTES: i64 = 64 * 1024 * 1024;
 
@@ -70,8 +84,11 @@ impl Pool {
         let (write, write_queue) = sync_channel(QUEUE_MAX);
         let (read, read_queue) = sync_channel(QUEUE_MAX);
         let mut handles = Vec::new();
-        let writer_env = env.clone();
-        handles.push(spawn("db-write", move || write_loop(&writer, &write_queue, &writer_env))?);
+        let (writer_env, wal) = (env.clone(), Arc::new(Wal::default()));
+        let (ends, ended) = sync_channel::<()>(0);
+        let (checkpointer, looked_at) = (connect(path, Mode::Write)?, wal.clone());
+        handles.push(spawn("db-checkpoint", move || checkpoint_loop(&checkpointer, &looked_at, &ended))?);
+        handles.push(spawn("db-write", move || write_loop(&writer, &write_queue, &writer_env, &wal, ends))?);
         let read_queue = Arc::new(Mutex::new(read_queue));
         for _ in 0..READERS {
             let (conn, queue, env) = (connect(path, Mode::Read)?, read_queue.clone(), env.clone());
@@ -131,7 +148,7 @@ fn connect(path: &Path, mode: Mode) -> Result<Connection> {
     let pragmas = format!(
         "pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on;
          pragma temp_store = memory; pragma cache_size = -{CACHE_KIB};
-         pragma wal_autocheckpoint = {CHECKPOINT_PAGES}; pragma journal_size_limit = {WAL_BYTES};
+         pragma wal_autocheckpoint = {CHECKPOINT_PAGES_MAX}; pragma journal_size_limit = {WAL_BYTES};
          pragma busy_timeout = 5000;"
     );
     conn.execute_batch(&pragmas).map_err(opening)?;
@@ -141,19 +158,66 @@ fn connect(path: &Path, mode: Mode) -> Result<Connection> {
     Ok(conn)
 }
 
-fn write_loop(conn: &Connection, queue: &Receiver<Box<dyn Work>>, env: &Env) {
-    let mut wary = 0;
+/// What the writer and the checkpointer tell each other.
+#[derive(Default)]
+struct Wal {
+    /// There were commits.
+    has_grown: AtomicBool,
+    /// All but what came meanwhile has been brought over, and it is long enough.
+    is_due: AtomicBool,
+}
+
+fn checkpoint_loop(conn: &Connection, wal: &Wal, ended: &Receiver<()>) {
+    while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(CHECKPOINT_EVERY) {
+        if !wal.has_grown.swap(false, Ordering::Relaxed) {
+            continue;
+        }
+        match checkpoint(conn) {
+            Ok(pages) if pages >= CHECKPOINT_PAGES => wal.is_due.store(true, Ordering::Relaxed),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "the WAL can't be brought into the database yet"),
+        }
+    }
+}
+
+/// Brings over what can be without waiting for anybody; gives the pages in the WAL.
+fn checkpoint(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.query_row("pragma wal_checkpoint(passive)", [], |row| row.get(1))
+}
+
+/// Ends the checkpointer when it ends.
+fn write_loop(
+    conn: &Connection,
+    queue: &Receiver<Box<dyn Work>>,
+    env: &Env,
+    wal: &Wal,
+    ends: SyncSender<()>,
+) {
+    let (mut wary, mut not_before) = (0, Instant::now());
     while let Ok(first) = queue.recv() {
         let mut batch = vec![first];
         while batch.len() < BATCH_MAX {
-            let Ok(next) = queue.try_recv() else { break };
+            let is_urgent = batch.last().is_some_and(|last| !last.is_patient());
+            if is_urgent {
+                not_before = Instant::now();
+            }
+            let Ok(next) = queue.recv_timeout(not_before.saturating_duration_since(Instant::now())) else {
+                break;
+            };
             batch.push(next);
         }
+        not_before = Instant::now() + PACE;
         if wary > 0 || !write_boldly(conn, &mut batch, env) {
             write_warily(conn, batch, env);
             wary = if wary > 0 { wary - 1 } else { WARY_BATCHES };
         }
+        wal.has_grown.store(true, Ordering::Relaxed);
+        if wal.is_due.swap(false, Ordering::Relaxed) {
+            // If it fails the next one does it.
+            let _ = checkpoint(conn);
+        }
     }
+    drop(ends);
     // A tidy end: the next start finds no WAL to replay. If it fails, the WAL is replayed instead.
     let _ = conn.execute_batch("pragma wal_checkpoint(truncate); pragma optimize;");
 }

@@ -3,11 +3,11 @@
 use super::handover::Note;
 use super::outbox::{NewEvent, Outbox, WriteEvents};
 use super::rows::{Cell, Columns};
-use super::sql::{FromRow, Row, Sql};
+use super::sql::{FromRow, Row, Sql, sql};
 use super::wake::{Wake, WakeSet};
 use super::{Env, Error, Result, postgres, sqlite};
 use crate::kernel::clock::Micros;
-use crate::kernel::id;
+use crate::kernel::id::{self, Id};
 use crate::kernel::seed::Seed;
 
 /// What [`Tx::lock`] can be held on. The numbers are part of PostgreSQL's lock key and never change.
@@ -81,6 +81,36 @@ impl<'a> Tx<'a> {
     /// Has an event written at the end of this transaction.
     pub fn put_event(&mut self, event: NewEvent, write: WriteEvents) {
         self.left.outbox.put(event, write);
+    }
+
+    /// The id that the next row of a table gets, for rows that name each other. On SQLite it is nobody's until that
+    /// row is inserted, so it is asked for once before that.
+    ///
+    /// # Errors
+    /// As [`Tx::all`].
+    pub fn next_id<T: Id>(&mut self, table: &'static str) -> Result<T> {
+        let next = match &self.conn {
+            Conn::Sqlite(_) => "select coalesce((select seq from sqlite_sequence where name = ?), 0) + 1",
+            Conn::Postgres(_) => "select nextval(pg_get_serial_sequence(?, 'id'))",
+        };
+        let (id,): (i64,) = self.one(sql(next).bind(table))?;
+        Ok(T::new(id))
+    }
+
+    /// Inserts a row into a table that gives out ids; gives its id. Not by `returning` on SQLite, which makes a table in
+    /// memory for it each time.
+    ///
+    /// # Errors
+    /// As [`Tx::execute`].
+    pub fn insert<T: Id>(&mut self, statement: Sql) -> Result<T> {
+        let conn = match &mut self.conn {
+            Conn::Sqlite(conn) => *conn,
+            Conn::Postgres(_) => {
+                return self.one::<(i64,)>(statement.and(" returning id")).map(|(id,)| T::new(id));
+            }
+        };
+        self.execute(statement)?;
+        Ok(T::new(conn.last_insert_rowid()))
     }
 
     /// Inserts many rows into a table that gives out ids; gives those, in the order of the rows.

@@ -318,7 +318,7 @@ async fn begin(
     let ctx = &state.ctx;
     let (of, address) = (site.clone(), arrival.ip);
     let take_in = if view { session::begin } else { session::renew };
-    let write = ctx.db.write("visits.begin", move |tx: &mut Tx<'_>| take_in(tx, &of, &arrival));
+    let write = ctx.db.write_patiently("visits.begin", move |tx: &mut Tx<'_>| take_in(tx, &of, &arrival));
     let begun = match tokio::time::timeout(DB_TIME_MAX, write).await {
         Ok(Ok(begun)) => begun,
         Ok(Err(error)) => {
@@ -327,6 +327,7 @@ async fn begin(
         }
         Err(_elapsed) => return Err(Refused::Unavailable),
     };
+    state.beats.asked(&begun.asked, ctx.clock.now());
     if begun.took_number() {
         state.limits.count_number(address, ctx.clock.now());
     }

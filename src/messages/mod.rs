@@ -155,11 +155,14 @@ pub enum Received {
 pub fn receive(tx: &mut Tx<'_>, carrier: CarrierId, scope: Scope, arrival: &Arrival) -> db::Result<Received> {
     let found = route::find(tx, carrier, &arrival.to)?.filter(|r| r.tracker.company_id == scope.company());
     let Some(route) = found else { return Ok(Received::UnknownNumber) };
-    let now = tx.now();
+    let (now, from, settings) = (tx.now(), arrival.from.as_ref(), &route.tracker.settings);
+    // All that it writes is the caller's first contact, which a repeated message can't be.
+    let credit = visits::attribute(tx, scope, settings, route.number_id, from, now)?;
     let made: Option<(MessageId,)> = tx.find(
         sql("insert into messages (company_id, tracker_id, number_id, carrier_id, carrier_message_id, direction,
-             from_number, to_number, body, media, segments, status, error, created_at, accepted_at)
-             values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', ?, ?)
+             from_number, to_number, body, media, segments, status, error, created_at, accepted_at, session_id,
+             attribution_confidence, attribution)
+             values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', ?, ?, ?, ?, ?)
              on conflict (carrier_id, carrier_message_id) do nothing returning id")
         .bind(scope.company())
         .bind(route.tracker.id)
@@ -167,41 +170,25 @@ pub fn receive(tx: &mut Tx<'_>, carrier: CarrierId, scope: Scope, arrival: &Arri
         .bind(carrier)
         .bind(&arrival.carrier_message_id)
         .bind(Direction::Incoming.as_str())
-        .bind(arrival.from.as_ref().map_or("", PhoneNumber::as_str))
+        .bind(from.map_or("", PhoneNumber::as_str))
         .bind(&route.tracking_number)
         .bind(storable(&arrival.body))
         .bind(media_text(&arrival.media))
         .bind(i64::from(arrival.segments))
         .bind(Status::Received.as_str())
         .bind(now)
-        .bind(now),
+        .bind(now)
+        .bind(credit.session)
+        .bind(credit.confidence)
+        .bind(credit.snapshot.to_text()),
     )?;
     let Some((id,)) = made else { return Ok(Received::Repeated) };
-    credit(tx, scope, &route, arrival.from.as_ref(), id)?;
-    if let (Some(number), Some(wish)) = (&arrival.from, arrival.opt_out) {
+    if let (Some(number), Some(wish)) = (from, arrival.opt_out) {
         opt_outs::record(tx, scope, number, wish)?;
     }
     let message = get(tx, scope, id)?;
     events::append(tx, scope, EventType::MessageReceived, &message.to_json())?;
     Ok(Received::New(id))
-}
-
-/// Keeps what the message is credited to.
-fn credit(
-    tx: &mut Tx<'_>,
-    scope: Scope,
-    route: &route::Route,
-    from: Option<&PhoneNumber>,
-    id: MessageId,
-) -> db::Result<()> {
-    let at = tx.now();
-    let credit = visits::attribute(tx, scope, &route.tracker.settings, route.number_id, from, at)?;
-    let statement =
-        "update messages set session_id = ?, attribution_confidence = ?, attribution = ? where id = ?";
-    tx.execute(
-        sql(statement).bind(credit.session).bind(credit.confidence).bind(credit.snapshot.to_text()).bind(id),
-    )?;
-    Ok(())
 }
 
 /// The message, if it is this company's.

@@ -8,7 +8,8 @@
 //!
 //! What blocking means depends on what the pool does when it is exhausted. Where the visitor gets no number, it is
 //! Erlang B: [`blocking`]. Where a number is taken over, nobody is turned away, so more is held at any time and more
-//! visitors find all numbers held: [`takeovers`], about twice as many at 1 %. [`numbers_for`] is about the former.
+//! visitors find all numbers held: [`takeovers`], two to three times as many at 1 %. [`numbers_for`] is about the former,
+//! [`numbers_for_takeovers`] about the latter, which wants a few numbers more.
 //!
 //! Both hold for traffic that is steady for a few times the mean occupancy: feed them with the busiest hours.
 
@@ -80,6 +81,25 @@ pub fn takeovers(offered: f64, numbers: u32) -> f64 {
     sum.min(1.0)
 }
 
+/// The fewest numbers with which at most `target` of the visitors, 0 to 1, take one over, in a pool that does so;
+/// [`NUMBERS_MAX`] at most.
+pub fn numbers_for_takeovers(offered: f64, target: f64) -> u32 {
+    let target = if target >= TARGET_MIN { target } else { TARGET_MIN };
+    // The share falls with each number.
+    let (mut too_few, mut enough) = (0, NUMBERS_MAX);
+    if takeovers(offered, 0) <= target {
+        return 0;
+    }
+    while enough - too_few > 1 {
+        let middle = too_few + (enough - too_few) / 2;
+        match takeovers(offered, middle) <= target {
+            true => enough = middle,
+            false => too_few = middle,
+        }
+    }
+    enough
+}
+
 /// The load in erlangs of so many leases an hour that hold a number for `mean_occupancy` each, up to [`OFFERED_MAX`].
 pub fn offered_load(arrivals_per_hour: f64, mean_occupancy: Duration) -> f64 {
     bounded(arrivals_per_hour * mean_occupancy.as_secs_f64() / 3600.0)
@@ -106,6 +126,17 @@ mod tests {
             assert!(blocking(offered, numbers) <= 0.01);
             assert!(blocking(offered, numbers - 1) > 0.01);
         }
+    }
+
+    #[test]
+    fn a_pool_that_takes_numbers_over_wants_a_few_more() {
+        for (offered, numbers) in [(0.0, 0), (5.0, 12), (10.0, 19), (30.0, 44), (100.0, 125)] {
+            assert_eq!(numbers_for_takeovers(offered, 0.01), numbers, "{offered} erlangs at 1 %");
+            assert!(takeovers(offered, numbers) <= 0.01);
+            assert!(numbers == 0 || takeovers(offered, numbers - 1) > 0.01);
+        }
+        assert_eq!(numbers_for_takeovers(5.0, 1.0), 0);
+        assert!(numbers_for_takeovers(OFFERED_MAX, 0.0) < NUMBERS_MAX);
     }
 
     /// Rows of the usual printed table of Erlang B: numbers, blocking, and the load that they carry, to three digits.

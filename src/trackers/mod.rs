@@ -17,6 +17,8 @@ pub mod route;
 pub mod size;
 pub mod swap;
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::companies::Scope;
@@ -345,6 +347,35 @@ pub fn ids(tx: &mut Tx<'_>, scope: Scope, limit: i64) -> db::Result<Vec<TrackerI
     let statement = "select id from trackers where company_id = ? and deleted_at is null order by id limit ?";
     let found: Vec<(TrackerId,)> = tx.all(sql(statement).bind(scope.company()).bind(limit))?;
     Ok(found.into_iter().map(|(id,)| id).collect())
+}
+
+/// A company's trackers without their numbers, oldest first, at most `limit`.
+///
+/// # Errors
+/// The database's.
+pub fn all(tx: &mut Tx<'_>, scope: Scope, limit: i64) -> db::Result<Vec<Tracker>> {
+    let statement =
+        format!("select {COLUMNS} where t.company_id = ? and t.deleted_at is null order by t.id limit ?");
+    tx.all(sql(statement).bind(scope.company()).bind(limit))
+}
+
+/// The number of each of these trackers that isn't a pool: the first that is in use.
+///
+/// # Errors
+/// The database's.
+pub fn only_numbers(
+    tx: &mut Tx<'_>,
+    scope: Scope,
+    limit: i64,
+) -> db::Result<HashMap<TrackerId, PhoneNumber>> {
+    let statement = "select t.id, (select n.number from tracking_numbers n
+                     where n.tracker_id = t.id and n.status = ? order by n.id limit 1)
+                     from trackers t where t.company_id = ? and t.deleted_at is null and t.tracker_type <> ?
+                     order by t.id limit ?";
+    let pool = TrackerType::NumberPool.as_str();
+    let found: Vec<(TrackerId, Option<PhoneNumber>)> =
+        tx.all(sql(statement).bind(true).bind(scope.company()).bind(pool).bind(limit))?;
+    Ok(found.into_iter().filter_map(|(id, number)| Some((id, number?))).collect())
 }
 
 /// Newest first.

@@ -6,7 +6,13 @@
 //!
 //! A number has at most one lease that hasn't ended: the unique index `leases_held` says so, and
 //! [`take`] asks one after the other (SQLite's writers wait for each other, PostgreSQL's for a lock on the pool).
+//!
+//! The clock may be set back, and processes have one each. A lease never ends before it began, nor is seen before it was;
+//! what a row says of the future counts as of now ([`leases`]). Until the clock is where it was, numbers that were given
+//! out before stay their visitors' for as much longer, and `reuse` takes over those of later visitors first.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -70,8 +76,8 @@ impl Default for Terms {
     }
 }
 
-impl Terms {
-    pub(super) fn from_row(row: &mut Row<'_>) -> db::Result<Terms> {
+impl FromRow for Terms {
+    fn from_row(row: &mut Row<'_>) -> db::Result<Terms> {
         Ok(Terms {
             hold_minutes: row.get()?,
             grace_minutes: row.get()?,
@@ -81,7 +87,9 @@ impl Terms {
             fallback_number: PhoneNumber::from_e164(&row.get::<String>()?),
         })
     }
+}
 
+impl Terms {
     /// How long after the last sign of life a number is still its visitor's.
     pub fn live_for(&self) -> Duration {
         minutes(self.hold_minutes + self.grace_minutes)
@@ -168,53 +176,70 @@ impl FromRow for Offer {
     }
 }
 
-/// Gives a visit a number, or says why there is none. What is free longest goes first.
+/// Gives a visit a number, or says why there is none: the visitor's own, or what is free longest. Whoever asks
+/// counts it ([`count`]).
 ///
 /// # Errors
 /// The database's.
 pub fn take(tx: &mut Tx<'_>, scope: Scope, pool: &Pool, guest: Guest) -> db::Result<Taken> {
     // Rows of numbers are locked in one order only: behind this.
     tx.lock(LockSpace::Pool, pool.tracker.0)?;
-    let now = tx.now();
-    if let Some(own) = own(tx, scope, pool, guest)? {
-        return Ok(own);
+    match own(tx, scope, pool, guest)? {
+        Some(own) => Ok(own),
+        None => another(tx, scope, pool, guest),
     }
+}
+
+/// As [`take`], for a visitor who has never had a number of the pool.
+///
+/// # Errors
+/// The database's.
+pub fn take_first(tx: &mut Tx<'_>, scope: Scope, pool: &Pool, guest: Guest) -> db::Result<Taken> {
+    tx.lock(LockSpace::Pool, pool.tracker.0)?;
+    another(tx, scope, pool, guest)
+}
+
+fn another(tx: &mut Tx<'_>, scope: Scope, pool: &Pool, guest: Guest) -> db::Result<Taken> {
+    let none = |how: How| Ok(Taken { how, number: None, lease: None });
     if !guest.may_take {
-        return count(tx, pool, now, How::Refused, None);
+        return none(How::Refused);
     }
     let oldest = "select id, number, free_at, lease_id from tracking_numbers
                   where tracker_id = ? and released_at is null order by free_at, id limit 1";
     let Some(offer) = tx.find::<Offer>(sql(oldest).bind(pool.tracker))? else {
-        return count(tx, pool, now, How::Empty, None);
+        return none(How::Empty);
     };
-    let how = match (offer.free_at <= now, pool.terms.exhausted) {
+    let how = match (offer.free_at <= tx.now(), pool.terms.exhausted) {
         (true, _) => How::Free,
         (false, Exhausted::Reuse) => How::Reused,
         (false, Exhausted::FallbackNumber | Exhausted::NoSwap) => {
-            return count(tx, pool, now, How::Exhausted, None);
+            return none(How::Exhausted);
         }
     };
     let lease = begin(tx, scope, pool, guest, &offer, how)?;
-    count(tx, pool, now, how, Some((offer.number, lease)))
+    Ok(Taken { how, number: Some(offer.number), lease: Some(lease) })
 }
 
 /// The number that the visitor has had, if it is still theirs for the asking.
 fn own(tx: &mut Tx<'_>, scope: Scope, pool: &Pool, guest: Guest) -> db::Result<Option<Taken>> {
-    let last = "select l.id, l.session_id, l.number_id, n.number from leases l
-                join tracking_numbers n on n.id = l.number_id
-                where l.visitor_id = ? and l.tracker_id = ? and l.ended_at is null and n.lease_id = l.id
-                and n.released_at is null order by l.id desc limit 1";
-    let found: Option<(LeaseId, SessionId, NumberId, PhoneNumber)> =
-        tx.find(sql(last).bind(guest.visitor).bind(pool.tracker))?;
-    let Some((lease, session, number_id, number)) = found else { return Ok(None) };
+    let held: Vec<(LeaseId, SessionId, NumberId)> =
+        tx.all(sql(OF_VISITOR).bind(guest.visitor).bind(pool.tracker))?;
+    let Some((lease, session, id)) = held.into_iter().max() else { return Ok(None) };
+    let number = "select number from tracking_numbers where id = ? and lease_id = ? and released_at is null";
+    let number: Option<(PhoneNumber,)> = tx.find(sql(number).bind(id).bind(lease))?;
+    let Some((number,)) = number else { return Ok(None) };
     if session == guest.session {
-        keep(tx, pool, lease, number_id)?;
+        keep(tx, &pool.terms, lease, id, tx.now())?;
         return Ok(Some(Taken { how: How::Held, number: Some(number), lease: Some(lease) }));
     }
-    let offer = Offer { id: number_id, number, free_at: tx.now(), lease: Some(lease) };
+    let offer = Offer { id, number, free_at: tx.now(), lease: Some(lease) };
     let lease = begin(tx, scope, pool, guest, &offer, How::Returned)?;
-    count(tx, pool, tx.now(), How::Returned, Some((offer.number, lease))).map(Some)
+    Ok(Some(Taken { how: How::Returned, number: Some(offer.number), lease: Some(lease) }))
 }
+
+/// Not joined with the number, for the same reason as [`OF_SESSION`], and by an index that SQLite would leave aside.
+const OF_VISITOR: &str = "select id, session_id, number_id from leases {{by_visitor}}
+    where visitor_id = ? and tracker_id = ? and ended_at is null";
 
 fn begin(
     tx: &mut Tx<'_>,
@@ -226,12 +251,11 @@ fn begin(
 ) -> db::Result<LeaseId> {
     let now = tx.now();
     if let Some(before) = offer.lease {
-        let end = "update leases set ended_at = ? where id = ? and ended_at is null";
-        tx.execute(sql(end).bind(now).bind(before))?;
+        end(tx, "id = ?", before.0)?;
     }
-    let (lease,): (LeaseId,) = tx.one(
+    let lease: LeaseId = tx.insert(
         sql("insert into leases (company_id, tracker_id, number_id, session_id, visitor_id, started_at, seen_at,
-             live_until, reused) values (?, ?, ?, ?, ?, ?, ?, ?, ?) returning id")
+             live_until, reused) values (?, ?, ?, ?, ?, ?, ?, ?, ?)")
         .bind(scope.company())
         .bind(pool.tracker)
         .bind(offer.id)
@@ -251,40 +275,81 @@ fn begin(
     Ok(lease)
 }
 
-fn keep(tx: &mut Tx<'_>, pool: &Pool, lease: LeaseId, number: NumberId) -> db::Result<()> {
-    let now = tx.now();
+/// The visitor was seen: the number stays theirs for longer. Never back: signs of life may come out of order, and the
+/// clock may be set back.
+fn keep(tx: &mut Tx<'_>, terms: &Terms, lease: LeaseId, number: NumberId, at: Micros) -> db::Result<()> {
     tx.execute(
-        sql("update leases set seen_at = ?, live_until = ? where id = ?")
-            .bind(now)
-            .bind(now.after(pool.terms.live_for()))
-            .bind(lease),
+        sql(
+            "update leases set seen_at = ?, live_until = ? where id = ? and ended_at is null and seen_at < ?",
+        )
+        .bind(at)
+        .bind(at.after(terms.live_for()))
+        .bind(lease)
+        .bind(at),
     )?;
-    let free_at = now.after(pool.terms.free_after());
-    tx.execute(sql("update tracking_numbers set free_at = ? where id = ?").bind(free_at).bind(number))?;
+    let free_at = at.after(terms.free_after());
+    tx.execute(
+        sql("update tracking_numbers set free_at = ? where id = ? and lease_id = ? and free_at < ?")
+            .bind(free_at)
+            .bind(number)
+            .bind(lease)
+            .bind(free_at),
+    )?;
     Ok(())
 }
 
-/// Counts what was asked of the pool in this hour.
-fn count(
-    tx: &mut Tx<'_>,
-    pool: &Pool,
-    now: Micros,
-    how: How,
-    got: Option<(PhoneNumber, LeaseId)>,
-) -> db::Result<Taken> {
-    let reused = i64::from(how == How::Reused);
-    let refused = i64::from(matches!(how, How::Exhausted | How::Empty));
+/// Leases end now, those that haven't: `which` is a condition with one value.
+fn end(tx: &mut Tx<'_>, which: &'static str, value: i64) -> db::Result<()> {
+    // Not before they were seen, if the clock was set back since.
+    let statement = "update leases set ended_at = case when seen_at > ? then seen_at else ? end
+                     where ended_at is null and ";
+    tx.execute(sql(statement).and(which).bind(tx.now()).bind(tx.now()).bind(value))?;
+    Ok(())
+}
+
+/// What a pool was asked for, by the hour: for the planner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    pub asked: i64,
+    pub reused: i64,
+    pub refused: i64,
+}
+
+impl Asked {
+    /// A visit asked for a number, and this is what became of it; None if it has one.
+    pub fn once(how: How) -> Option<Asked> {
+        let (reused, refused) = match how {
+            How::Held => return None,
+            How::Returned | How::Free | How::Refused => (0, 0),
+            How::Reused => (1, 0),
+            How::Exhausted | How::Empty => (0, 1),
+        };
+        Some(Asked { asked: 1, reused, refused })
+    }
+
+    pub fn add(&mut self, other: Asked) {
+        self.asked += other.asked;
+        self.reused += other.reused;
+        self.refused += other.refused;
+    }
+}
+
+/// Counts what was asked of a pool in an hour.
+///
+/// # Errors
+/// The database's.
+pub fn count(tx: &mut Tx<'_>, tracker: TrackerId, hour: i64, asked: Asked) -> db::Result<()> {
     tx.execute(
-        sql("insert into pool_hours (tracker_id, hour, asked, reused, refused) values (?, ?, 1, ?, ?)
-             on conflict (tracker_id, hour) do update set asked = pool_hours.asked + 1,
+        sql("insert into pool_hours (tracker_id, hour, asked, reused, refused) values (?, ?, ?, ?, ?)
+             on conflict (tracker_id, hour) do update set asked = pool_hours.asked + excluded.asked,
              reused = pool_hours.reused + excluded.reused, refused = pool_hours.refused + excluded.refused")
-        .bind(pool.tracker)
-        .bind(hour(now))
-        .bind(reused)
-        .bind(refused),
+        .bind(tracker)
+        .bind(hour)
+        .bind(asked.asked)
+        .bind(asked.reused)
+        .bind(asked.refused),
     )?;
-    let (number, lease) = got.unzip();
-    Ok(Taken { how, number, lease })
+    Ok(())
 }
 
 /// Whole hours since 1970.
@@ -296,69 +361,47 @@ pub fn hour(at: Micros) -> i64 {
 pub(super) fn end_all(tx: &mut Tx<'_>, tracker: TrackerId) -> db::Result<()> {
     // Rows of numbers are locked in one order only: behind this.
     tx.lock(LockSpace::Pool, tracker.0)?;
-    tx.execute(
-        sql("update leases set ended_at = ? where ended_at is null and number_id in (
-             select id from tracking_numbers where tracker_id = ? and released_at is null)")
-        .bind(tx.now())
-        .bind(tracker),
-    )?;
-    Ok(())
+    let of_numbers =
+        "number_id in (select id from tracking_numbers where tracker_id = ? and released_at is null)";
+    end(tx, of_numbers, tracker.0)
 }
 
 /// The number is released: nobody holds it any more. The pool's lock is held.
 pub(super) fn end_of(tx: &mut Tx<'_>, number: NumberId) -> db::Result<()> {
-    let end = "update leases set ended_at = ? where number_id = ? and ended_at is null";
-    tx.execute(sql(end).bind(tx.now()).bind(number))?;
-    Ok(())
+    end(tx, "number_id = ?", number.0)
 }
 
-/// A sign of life of a visit: its numbers stay its for longer. False: it has lost one, or never had any.
+/// A sign of life of a visit: its numbers stay its for longer. False: it has lost one, or never had any. `known` are the
+/// terms of pools that were asked for in this transaction.
 ///
 /// # Errors
 /// The database's.
-pub fn seen(tx: &mut Tx<'_>, session: SessionId, at: Micros) -> db::Result<bool> {
-    // A cross join, because SQLite keeps its order: with statistics of an installation that has few trackers and had no
-    // leases when they were made, it would begin with the trackers and read all of their leases.
-    let held: Vec<Held> = tx.all(
-        sql("select l.id, l.number_id, l.tracker_id, t.pool_hold_minutes, t.pool_grace_minutes,
-             t.pool_cooldown_minutes, t.pool_exhausted, t.pool_fallback_number
-             from leases l cross join trackers t
-             where t.id = l.tracker_id and l.session_id = ? and l.ended_at is null order by l.tracker_id")
-        .bind(session),
-    )?;
-    for one in &held {
-        // Never back: signs of life may come out of order.
-        tx.execute(
-            sql("update leases set seen_at = ?, live_until = ? where id = ? and ended_at is null and seen_at < ?")
-                .bind(at)
-                .bind(at.after(one.pool.terms.live_for()))
-                .bind(one.lease)
-                .bind(at),
-        )?;
-        let free_at = at.after(one.pool.terms.free_after());
-        tx.execute(
-            sql("update tracking_numbers set free_at = ? where id = ? and lease_id = ? and free_at < ?")
-                .bind(free_at)
-                .bind(one.number)
-                .bind(one.lease)
-                .bind(free_at),
-        )?;
+pub fn seen(
+    tx: &mut Tx<'_>,
+    session: SessionId,
+    at: Micros,
+    known: &mut HashMap<TrackerId, Terms>,
+) -> db::Result<bool> {
+    let mut held: Vec<(LeaseId, NumberId, TrackerId)> = tx.all(sql(OF_SESSION).bind(session))?;
+    held.sort_by_key(|(.., tracker)| *tracker);
+    for (lease, number, tracker) in &held {
+        let terms = match known.entry(*tracker) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(tx.one(sql(TERMS).bind(*tracker))?),
+        };
+        keep(tx, terms, *lease, *number, at)?;
     }
     Ok(!held.is_empty())
 }
 
-struct Held {
-    lease: LeaseId,
-    number: NumberId,
-    pool: Pool,
-}
+/// The leases that a visit has. Not joined with the trackers, and not sorted: with statistics of an installation that had
+/// few trackers and leases when they were made, SQLite has begun with the trackers and read all of their leases, or read
+/// all leases by tracker (3.40).
+const OF_SESSION: &str =
+    "select id, number_id, tracker_id from leases where session_id = ? and ended_at is null";
 
-impl FromRow for Held {
-    fn from_row(row: &mut Row<'_>) -> db::Result<Held> {
-        let (lease, number, tracker) = (row.get()?, row.get()?, row.get()?);
-        Ok(Held { lease, number, pool: Pool { tracker, terms: Terms::from_row(row)? } })
-    }
-}
+const TERMS: &str = "select pool_hold_minutes, pool_grace_minutes, pool_cooldown_minutes, pool_exhausted,
+    pool_fallback_number from trackers where id = ?";
 
 /// That a visit had a number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -391,7 +434,8 @@ impl FromRow for Lease {
     }
 }
 
-/// Who had a number at a time or up to `window` before, newest first, at most `limit`.
+/// Who had a number at a time or up to `window` before, newest first, at most `limit`. What a lease says of the future
+/// was written before the clock was set back, or by another process's clock: it counts as of now.
 ///
 /// # Errors
 /// The database's.
@@ -402,16 +446,35 @@ pub fn leases(
     window: Duration,
     limit: i64,
 ) -> db::Result<Vec<Lease>> {
-    tx.all(
-        sql(
-            "select id, session_id, visitor_id, started_at, seen_at, live_until, ended_at, reused from leases
-             where number_id = ? and started_at <= ? and (ended_at is null or ended_at >= ?) and seen_at >= ?
-             order by id desc limit ?",
-        )
-        .bind(number)
-        .bind(at)
-        .bind(at.before(window))
-        .bind(at.before(window))
-        .bind(limit),
-    )
+    let now = tx.now();
+    let (since, until) = (at.before(window), if at < now { at } else { Micros(i64::MAX) });
+    let mut found: Vec<Lease> = tx.all(
+        sql(OF_NUMBER)
+            .bind(number)
+            .bind(until)
+            .bind(since)
+            .bind(number)
+            .bind(since)
+            .bind(until)
+            .bind(since)
+            .bind(limit),
+    )?;
+    for lease in &mut found {
+        for time in [&mut lease.started_at, &mut lease.seen_at].into_iter().chain(&mut lease.ended_at) {
+            *time = now.min(*time);
+        }
+    }
+    Ok(found)
 }
+
+/// The lease that hasn't ended, and those that ended since: two indexes, of which neither leads through the number's
+/// whole history.
+const OF_NUMBER: &str =
+    "select id, session_id, visitor_id, started_at, seen_at, live_until, ended_at, reused from leases
+    where number_id = ? and ended_at is null and started_at <= ? and seen_at >= ?
+    union all select id, session_id, visitor_id, started_at, seen_at, live_until, ended_at, reused from leases
+    where number_id = ? and ended_at >= ? and started_at <= ? and seen_at >= ?
+    order by id desc limit ?";
+
+#[cfg(test)]
+mod tests;

@@ -82,27 +82,19 @@ impl Snapshot {
 
     fn to_json(&self, confidence: Option<f64>) -> Json {
         let touch = |touch: &Option<Touch>| touch.as_ref().map(Touch::to_json);
-        let none = Touch::default();
-        let last = self.last_touch.as_ref().unwrap_or(&none);
-        json!({
+        let mut json = json!({
             "attribution_confidence": confidence,
             "attribution_why": self.why,
             "candidates": self.candidates.iter().map(Candidate::to_json).collect::<Vec<_>>(),
             "visitor_id": self.visitor_id,
             "session_id": self.session_id,
             "device": self.device,
-            "source": last.source,
-            "utm_source": last.utm_source,
-            "utm_medium": last.medium,
-            "utm_campaign": last.campaign,
-            "utm_term": last.term,
-            "utm_content": last.content,
-            "utm_id": last.campaign_id,
-            "click_ids": last.click_ids,
             "first_touch": touch(&self.first_touch),
             "lead_touch": touch(&self.lead_touch),
             "last_touch": touch(&self.last_touch),
-        })
+        });
+        self.last_touch.as_ref().unwrap_or(&Touch::default()).add_parameters_to(&mut json);
+        json
     }
 }
 
@@ -194,8 +186,7 @@ fn of_pool(
     candidates.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
     let (lease, sure) = (&leases[best], weights[best]);
     let visit = visit(tx, scope, lease.session)?;
-    let pages = "select url from page_views where session_id = ? and viewed_at <= ? order by id limit ?";
-    let pages: Vec<(String,)> = tx.all(sql(pages).bind(lease.session).bind(at).bind(PAGES_MAX))?;
+    let pages = pages(tx, lease.session, &visit, at)?;
     let snapshot = Snapshot {
         visitor_id: Some(lease.visitor.0),
         session_id: Some(lease.session.0),
@@ -210,7 +201,7 @@ fn of_pool(
         session: Some(lease.session),
         confidence: Some(sure),
         source: Touch { landing_page: visit.landing_page, ..visit.touch },
-        pages: pages.into_iter().map(|(url,)| url).collect(),
+        pages,
         ip: visit.ip,
         snapshot,
     })
@@ -275,6 +266,15 @@ fn visit(tx: &mut Tx<'_>, scope: Scope, session: SessionId) -> db::Result<Visite
     let statement = "select s.touch, s.landing_page, s.ip, s.device, v.first_touch
                      from sessions s join visitors v on v.id = s.visitor_id where s.id = ? and s.company_id = ?";
     tx.one(sql(statement).bind(session).bind(scope.company()))
+}
+
+/// The URLs of the pages that were viewed before the call: the landing page and later ones, [`PAGES_MAX`] of them.
+fn pages(tx: &mut Tx<'_>, session: SessionId, visit: &Visited, at: Micros) -> db::Result<Vec<String>> {
+    // What is of the future if the call is of now was written before the clock was set back.
+    let until = if at < tx.now() { at } else { Micros(i64::MAX) };
+    let later = "select url from page_views where session_id = ? and viewed_at <= ? order by id limit ?";
+    let later: Vec<(String,)> = tx.all(sql(later).bind(session).bind(until).bind(PAGES_MAX - 1))?;
+    Ok(std::iter::once(visit.landing_page.clone()).chain(later.into_iter().map(|(url,)| url)).collect())
 }
 
 /// What led to the first contact of this number with the company: this one, if there was none before.

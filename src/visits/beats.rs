@@ -1,8 +1,8 @@
-//! Signs of life and further pages of visits, gathered in memory and written together each second: a crash loses a
-//! second of them at most, which moves the end of a lease by as much. Nothing that a visitor was shown depends on
-//! them.
+//! Signs of life and further pages of visits, and how often pools were asked, gathered in memory and written together
+//! each second: a crash loses a second of them at most, which moves the end of a lease by as much. Nothing that a
+//! visitor was shown depends on them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use super::session::{self, Page};
 use crate::ctx::Ctx;
 use crate::db::{self, Tx, sql};
 use crate::kernel::clock::Micros;
-use crate::kernel::id::SessionId;
-use crate::trackers::pool;
+use crate::kernel::id::{SessionId, TrackerId};
+use crate::trackers::pool::{self, Asked, How};
 
 /// How often they are written.
 pub const WRITE_EVERY: Duration = Duration::from_secs(1);
@@ -34,6 +34,8 @@ pub struct Beats {
 struct Waiting {
     pages: Vec<(SessionId, Micros, Page)>,
     seen: HashMap<SessionId, Micros>,
+    /// By pool and hour.
+    asked: BTreeMap<(TrackerId, i64), Asked>,
 }
 
 /// What became of a sign of life.
@@ -71,19 +73,36 @@ impl Beats {
         Beat::Taken
     }
 
+    /// A visit asked pools for numbers, and has its answer.
+    pub fn asked(&self, asked: &[(TrackerId, How)], at: Micros) {
+        let mut waiting = lock(&self.waiting);
+        for (tracker, how) in asked {
+            if let Some(once) = Asked::once(*how) {
+                waiting.asked.entry((*tracker, pool::hour(at))).or_default().add(once);
+            }
+        }
+    }
+
     /// Writes what waits. What can't be written is lost.
     ///
     /// # Errors
     /// The database's.
     pub async fn write(&self, ctx: &Ctx) -> db::Result<()> {
-        let Waiting { pages, seen } = std::mem::take(&mut *lock(&self.waiting));
-        if seen.is_empty() {
+        let Waiting { pages, seen, asked } = std::mem::take(&mut *lock(&self.waiting));
+        if seen.is_empty() && asked.is_empty() {
             return Ok(());
         }
         // In one order, so that two processes don't wait for each other.
         let mut seen: Vec<_> = seen.into_iter().collect();
         seen.sort_unstable();
-        let without = ctx.db.write("visits.beats", move |tx| note(tx, &pages, &seen)).await?;
+        let write = move |tx: &mut Tx<'_>| {
+            let without = note(tx, &pages, &seen)?;
+            for ((tracker, hour), asked) in &asked {
+                pool::count(tx, *tracker, *hour, *asked)?;
+            }
+            Ok::<_, db::Error>(without)
+        };
+        let without = ctx.db.write("visits.beats", write).await?;
         let mut lost = lock(&self.lost);
         let room = LOST_MAX.saturating_sub(lost.len());
         lost.extend(without.into_iter().take(room));
@@ -116,11 +135,11 @@ fn note(
                          select id, cast(? as bigint), cast(? as text), cast(? as text) from sessions where id = ?";
         tx.execute(sql(statement).bind(*at).bind(&page.url).bind(&page.title).bind(*session))?;
     }
-    let mut lost = Vec::new();
+    let (mut lost, mut pools) = (Vec::new(), HashMap::new());
     for (session, at) in seen {
         let statement = "update sessions set seen_at = ? where id = ? and seen_at < ?";
         tx.execute(sql(statement).bind(*at).bind(*session).bind(*at))?;
-        if !pool::seen(tx, *session, *at)? && had_number(tx, *session)? {
+        if !pool::seen(tx, *session, *at, &mut pools)? && had_number(tx, *session)? {
             lost.push(*session);
         }
     }

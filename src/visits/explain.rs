@@ -23,6 +23,7 @@ pub struct Session {
     pub seen_at: Micros,
     pub touch: Touch,
     pub landing_page: String,
+    pub landing_title: String,
     pub ip: String,
     pub device: String,
     pub decisions: Vec<Decision>,
@@ -30,7 +31,7 @@ pub struct Session {
 }
 
 const SELECT: &str =
-    "select s.id, s.visitor_id, s.started_at, s.seen_at, s.touch, s.landing_page, s.ip, s.device,
+    "select s.id, s.visitor_id, s.started_at, s.seen_at, s.touch, s.landing_page, s.landing_title, s.ip, s.device,
     s.decisions, v.first_touch from sessions s join visitors v on v.id = s.visitor_id";
 
 impl FromRow for Session {
@@ -42,6 +43,7 @@ impl FromRow for Session {
             seen_at: row.get()?,
             touch: Touch::parse(&row.get::<String>()?),
             landing_page: row.get()?,
+            landing_title: row.get()?,
             ip: row.get()?,
             device: row.get()?,
             decisions: serde_json::from_str(&row.get::<String>()?).unwrap_or_default(),
@@ -201,8 +203,11 @@ pub fn find(tx: &mut Tx<'_>, scope: Scope, id: SessionId) -> db::Result<Option<E
     let leases = "select l.id, n.number, l.started_at, l.seen_at, l.live_until, l.ended_at, l.reused
                   from leases l join tracking_numbers n on n.id = l.number_id
                   where l.visitor_id = ? and l.session_id = ? order by l.id";
+    let (at, url, title) = (session.started_at, session.landing_page.clone(), session.landing_title.clone());
+    let mut viewed = vec![PageView { at, url, title }];
+    viewed.extend(tx.all::<PageView>(sql(pages).bind(id).bind(PAGES_MAX - 1))?);
     Ok(Some(Explained {
-        pages: tx.all(sql(pages).bind(id).bind(PAGES_MAX))?,
+        pages: viewed,
         leases: tx.all(sql(leases).bind(session.visitor).bind(id))?,
         session,
     }))

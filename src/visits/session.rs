@@ -17,10 +17,10 @@ use super::{Touch, agent};
 use crate::companies::Scope;
 use crate::db::{self, FromRow, Row, Tx, sql};
 use crate::kernel::clock::Micros;
-use crate::kernel::id::{LeaseId, SessionId, VisitorId};
+use crate::kernel::id::{LeaseId, SessionId, TrackerId, VisitorId};
 use crate::kernel::phone::PhoneNumber;
 use crate::kernel::secret::SecretKey;
-use crate::trackers::pool::{self, Exhausted, Guest, How};
+use crate::trackers::pool::{self, Exhausted, Guest, How, Pool, Taken};
 
 /// Silence after which a visit is over.
 pub const IDLE_MAX: Duration = Duration::from_secs(30 * 60);
@@ -99,6 +99,8 @@ pub struct Begun {
     pub visitor: VisitorId,
     pub session: SessionId,
     pub decisions: Vec<Decision>,
+    /// What pools were asked, for the planner: counted once it is known that this was written.
+    pub asked: Vec<(TrackerId, How)>,
 }
 
 impl Begun {
@@ -127,38 +129,54 @@ pub fn renew(tx: &mut Tx<'_>, site: &Site, arrival: &Arrival) -> db::Result<Begu
 }
 
 fn take_in(tx: &mut Tx<'_>, site: &Site, arrival: &Arrival, is_view: bool) -> db::Result<Begun> {
-    let scope = site.scope;
-    let visitor = known_visitor(tx, scope, arrival.visitor)?;
-    let present = match visitor {
-        Some(visitor) => present(tx, visitor, arrival)?,
-        None => None,
-    };
-    let is_new = present.is_none();
-    let (visitor, session, touch, landing_page) = match (visitor, present) {
-        (Some(visitor), Some(present)) => (visitor, present.id, present.touch, present.landing_page),
-        (visitor, _) => {
-            let touch = credited(tx, site, visitor, arrival)?;
-            let visitor = match visitor {
-                Some(visitor) => visitor,
-                None => new_visitor(tx, scope, &arrival.touch)?,
-            };
-            let session = new_session(tx, scope, visitor, &touch, arrival)?;
-            (visitor, session, touch, arrival.page.url.clone())
-        }
-    };
-    if is_new || is_view {
+    match present(tx, site.scope, arrival)? {
+        Some(present) => go_on(tx, site, arrival, &present, is_view),
+        None => begin_another(tx, site, arrival),
+    }
+}
+
+fn go_on(
+    tx: &mut Tx<'_>,
+    site: &Site,
+    arrival: &Arrival,
+    present: &Present,
+    is_view: bool,
+) -> db::Result<Begun> {
+    let (session, visitor) = (present.id, present.visitor);
+    if is_view {
         add_page(tx, session, tx.now(), &arrival.page)?;
     }
-    let visit = Visit { touch: &touch, landing_page: &landing_page };
+    let visit = Visit { touch: &present.touch, landing_page: &present.landing_page };
     let guest = Guest { session, visitor, may_take: arrival.may_take };
-    let mut decisions = Vec::with_capacity(site.targets.len());
-    for target in &site.targets {
-        decisions.push(decide(tx, scope, target, visit, guest)?);
-    }
-    let text = serde_json::to_string(&decisions).expect("texts and numbers always become JSON");
+    let mut desk = Desk { scope: site.scope, visit, guest, is_new: false, asked: Vec::new() };
+    let decisions = desk.decide(tx, &site.targets)?;
+    // Not back, if the clock was set back.
+    let seen_at = tx.now().max(present.seen_at);
     let shown = "update sessions set seen_at = ?, decisions = ? where id = ?";
-    tx.execute(sql(shown).bind(tx.now()).bind(text).bind(session))?;
-    Ok(Begun { visitor, session, decisions })
+    tx.execute(sql(shown).bind(seen_at).bind(text_of(&decisions)).bind(session))?;
+    Ok(Begun { visitor, session, decisions, asked: desk.asked })
+}
+
+/// A visit is one row, written when all about it is known: it gets its id before its leases, and they theirs before it.
+fn begin_another(tx: &mut Tx<'_>, site: &Site, arrival: &Arrival) -> db::Result<Begun> {
+    let scope = site.scope;
+    let known = known_visitor(tx, scope, arrival.visitor)?;
+    let touch = credited(tx, site, known, arrival)?;
+    let visitor = match known {
+        Some(visitor) => visitor,
+        None => new_visitor(tx, scope, &arrival.touch)?,
+    };
+    let session = tx.next_id("sessions")?;
+    let visit = Visit { touch: &touch, landing_page: &arrival.page.url };
+    let guest = Guest { session, visitor, may_take: arrival.may_take };
+    let mut desk = Desk { scope, visit, guest, is_new: known.is_none(), asked: Vec::new() };
+    let decisions = desk.decide(tx, &site.targets)?;
+    add_session(tx, scope, guest, &touch, arrival, &decisions)?;
+    Ok(Begun { visitor, session, decisions, asked: desk.asked })
+}
+
+fn text_of(decisions: &[Decision]) -> String {
+    serde_json::to_string(decisions).expect("texts and numbers always become JSON")
 }
 
 /// What somebody sees who isn't to be remembered, or is a robot: a campaign's number by this page view alone.
@@ -246,34 +264,54 @@ fn first_match<'a>(
     (None, tried)
 }
 
-fn decide(
-    tx: &mut Tx<'_>,
+/// Gives a visit its numbers.
+struct Desk<'a> {
     scope: Scope,
-    target: &Target,
-    visit: Visit<'_>,
+    visit: Visit<'a>,
     guest: Guest,
-) -> db::Result<Decision> {
-    let (won, tried) = first_match(target, visit, |_| true);
-    let mut decision = Decision::of(target, won, tried);
-    let Some(offer) = won else { return Ok(decision) };
-    if offer.rank != Rank::Pool {
-        match &offer.number {
-            Some(number) => decision.show("campaign", number),
-            None => "the tracker has no number".clone_into(&mut decision.why),
-        }
-        return Ok(decision);
+    /// The visitor has had no number: it needn't be looked for.
+    is_new: bool,
+    asked: Vec<(TrackerId, How)>,
+}
+
+impl Desk<'_> {
+    fn decide(&mut self, tx: &mut Tx<'_>, targets: &[Target]) -> db::Result<Vec<Decision>> {
+        targets.iter().map(|target| self.decide_one(tx, target)).collect()
     }
-    let taken = pool::take(tx, scope, &offer.pool(), guest)?;
-    decision.lease_id = taken.lease.map(|LeaseId(id)| id);
-    match (&taken.number, &offer.settings.pool.fallback_number) {
-        (Some(number), _) => decision.show(taken.how.as_str(), number),
-        (None, Some(number)) if offer.settings.pool.exhausted == Exhausted::FallbackNumber => {
-            decision.show("fallback", number);
+
+    fn decide_one(&mut self, tx: &mut Tx<'_>, target: &Target) -> db::Result<Decision> {
+        let (won, tried) = first_match(target, self.visit, |_| true);
+        let mut decision = Decision::of(target, won, tried);
+        let Some(offer) = won else { return Ok(decision) };
+        if offer.rank != Rank::Pool {
+            match &offer.number {
+                Some(number) => decision.show("campaign", number),
+                None => "the tracker has no number".clone_into(&mut decision.why),
+            }
+            return Ok(decision);
         }
-        (None, _) => taken.how.as_str().clone_into(&mut decision.outcome),
+        let taken = self.ask(tx, &offer.pool())?;
+        decision.lease_id = taken.lease.map(|LeaseId(id)| id);
+        match (&taken.number, &offer.settings.pool.fallback_number) {
+            (Some(number), _) => decision.show(taken.how.as_str(), number),
+            (None, Some(number)) if offer.settings.pool.exhausted == Exhausted::FallbackNumber => {
+                decision.show("fallback", number);
+            }
+            (None, _) => taken.how.as_str().clone_into(&mut decision.outcome),
+        }
+        decision.why = how(taken.how).to_owned();
+        Ok(decision)
     }
-    decision.why = how(taken.how).to_owned();
-    Ok(decision)
+
+    fn ask(&mut self, tx: &mut Tx<'_>, pool: &Pool) -> db::Result<Taken> {
+        let is_first = self.is_new && self.asked.iter().all(|(tracker, _)| *tracker != pool.tracker);
+        let taken = match is_first {
+            true => pool::take_first(tx, self.scope, pool, self.guest)?,
+            false => pool::take(tx, self.scope, pool, self.guest)?,
+        };
+        self.asked.push((pool.tracker, taken.how));
+        Ok(taken)
+    }
 }
 
 fn how(how: How) -> &'static str {
@@ -297,6 +335,7 @@ fn known_visitor(tx: &mut Tx<'_>, scope: Scope, named: Option<VisitorId>) -> db:
 /// A visit that goes on.
 struct Present {
     id: SessionId,
+    visitor: VisitorId,
     seen_at: Micros,
     touch: Touch,
     landing_page: String,
@@ -306,6 +345,7 @@ impl FromRow for Present {
     fn from_row(row: &mut Row<'_>) -> db::Result<Present> {
         Ok(Present {
             id: row.get()?,
+            visitor: row.get()?,
             seen_at: row.get()?,
             touch: Touch::parse(&row.get::<String>()?),
             landing_page: row.get()?,
@@ -314,10 +354,11 @@ impl FromRow for Present {
 }
 
 /// The visit that this page view belongs to; None if it begins another.
-fn present(tx: &mut Tx<'_>, visitor: VisitorId, arrival: &Arrival) -> db::Result<Option<Present>> {
-    let Some(named) = arrival.session else { return Ok(None) };
-    let statement = "select id, seen_at, touch, landing_page from sessions where id = ? and visitor_id = ? {{for_update}}";
-    let found = tx.find::<Present>(sql(statement).bind(named).bind(visitor))?;
+fn present(tx: &mut Tx<'_>, scope: Scope, arrival: &Arrival) -> db::Result<Option<Present>> {
+    let (Some(session), Some(visitor)) = (arrival.session, arrival.visitor) else { return Ok(None) };
+    let statement = "select id, visitor_id, seen_at, touch, landing_page from sessions
+                     where id = ? and visitor_id = ? and company_id = ? {{for_update}}";
+    let found = tx.find::<Present>(sql(statement).bind(session).bind(visitor).bind(scope.company()))?;
     let goes_on = |present: &Present| {
         tx.now().since(present.seen_at) <= IDLE_MAX
             && (arrival.touch.is_direct() || arrival.touch.is_same_source(&present.touch))
@@ -344,37 +385,39 @@ fn credited(
 }
 
 fn new_visitor(tx: &mut Tx<'_>, scope: Scope, first: &Touch) -> db::Result<VisitorId> {
-    let statement =
-        "insert into visitors (company_id, created_at, first_touch) values (?, ?, ?) returning id";
-    let (id,) = tx.one(sql(statement).bind(scope.company()).bind(tx.now()).bind(first.to_text()))?;
-    Ok(id)
+    let statement = "insert into visitors (company_id, created_at, first_touch) values (?, ?, ?)";
+    tx.insert(sql(statement).bind(scope.company()).bind(tx.now()).bind(first.to_text()))
 }
 
-fn new_session(
+fn add_session(
     tx: &mut Tx<'_>,
     scope: Scope,
-    visitor: VisitorId,
+    guest: Guest,
     touch: &Touch,
     arrival: &Arrival,
-) -> db::Result<SessionId> {
-    let (id,) = tx.one(
-        sql("insert into sessions (company_id, visitor_id, started_at, seen_at, source_channel, touch, touched_at,
-             landing_page, ip, device, decisions) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '[]') returning id")
+    decisions: &[Decision],
+) -> db::Result<()> {
+    tx.execute(
+        sql("insert into sessions (id, company_id, visitor_id, started_at, seen_at, source_channel, touch, touched_at,
+             landing_page, landing_title, ip, device, decisions) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+        .bind(guest.session)
         .bind(scope.company())
-        .bind(visitor)
+        .bind(guest.visitor)
         .bind(tx.now())
         .bind(tx.now())
         .bind(&touch.channel)
         .bind(touch.to_text())
         .bind(Micros(touch.at))
         .bind(&arrival.page.url)
+        .bind(&arrival.page.title)
         .bind(arrival.ip.map_or_else(String::new, |ip| ip.to_canonical().to_string()))
-        .bind(agent::device(&arrival.user_agent).as_str()),
+        .bind(agent::device(&arrival.user_agent).as_str())
+        .bind(text_of(decisions)),
     )?;
-    Ok(id)
+    Ok(())
 }
 
-/// Adds a page to a visit.
+/// Adds a page to a visit, after the one that it began with.
 ///
 /// # Errors
 /// The database's.

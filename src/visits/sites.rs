@@ -1,6 +1,7 @@
 //! What the script of each company's site may show, kept in memory: a page view of a site that shows nothing costs
 //! no query. Read anew when something changed here ([`Wake::Routing`]), and every so often, since another process
-//! may have changed it.
+//! may have changed it. While one request reads a site that is merely old the others go on with what is known: a page
+//! view never waits for that. What was changed here they wait for.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +16,7 @@ use crate::db::{self, Tx, Wake};
 use crate::kernel::id::TrackerId;
 use crate::kernel::phone::PhoneNumber;
 use crate::trackers::pool::Pool;
-use crate::trackers::{self, Settings, swap};
+use crate::trackers::{self, Settings, Tracker, swap};
 
 /// So old may be what is in memory if another process changed it.
 const FRESH_FOR: Duration = Duration::from_secs(10);
@@ -66,10 +67,19 @@ pub struct Sites {
     changed: tokio::sync::watch::Receiver<u64>,
 }
 
+#[derive(Clone)]
 struct Known {
     site: Arc<Site>,
     version: u64,
     read_at: Instant,
+    /// Held by the one request that reads the site anew.
+    reading: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Known {
+    fn is_fresh(&self, version: u64) -> bool {
+        self.version == version && self.read_at.elapsed() < FRESH_FOR
+    }
 }
 
 impl Sites {
@@ -83,15 +93,41 @@ impl Sites {
     /// The database's, if it had to be asked.
     pub async fn find(&self, ctx: &Ctx, site_key: &str) -> db::Result<Option<Arc<Site>>> {
         let version = *self.changed.borrow();
-        if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(site_key)
-            && known.version == version
-            && known.read_at.elapsed() < FRESH_FOR
-        {
-            return Ok(Some(known.site.clone()));
+        let Some(known) = self.known(site_key) else {
+            return match is_key(site_key) {
+                true => self.read(ctx, site_key, Arc::default()).await,
+                false => Ok(None),
+            };
+        };
+        if known.is_fresh(version) {
+            return Ok(Some(known.site));
         }
-        if !is_key(site_key) {
-            return Ok(None);
-        }
+        let reading = known.reading.clone();
+        let Ok(_one) = reading.try_lock() else {
+            if known.version == version {
+                return Ok(Some(known.site));
+            }
+            let _next = reading.lock().await;
+            return match self.known(site_key) {
+                Some(known) if known.is_fresh(version) => Ok(Some(known.site)),
+                Some(_) | None => self.read(ctx, site_key, reading.clone()).await,
+            };
+        };
+        self.read(ctx, site_key, reading.clone()).await
+    }
+
+    fn known(&self, site_key: &str) -> Option<Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(site_key).cloned()
+    }
+
+    async fn read(
+        &self,
+        ctx: &Ctx,
+        site_key: &str,
+        reading: Arc<tokio::sync::Mutex<()>>,
+    ) -> db::Result<Option<Arc<Site>>> {
+        // Before it is read: what changes meanwhile is read next time.
+        let version = *self.changed.borrow();
         let key = site_key.to_owned();
         let read = ctx.db.read("visits.site", move |tx| load(tx, &key)).await?;
         let mut sites = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -99,7 +135,7 @@ impl Sites {
             sites.remove(site_key);
             return Ok(None);
         };
-        let known = Known { site: site.clone(), version, read_at: Instant::now() };
+        let known = Known { site: site.clone(), version, read_at: Instant::now(), reading };
         sites.insert(site_key.to_owned(), known);
         Ok(Some(site))
     }
@@ -115,12 +151,10 @@ fn load(tx: &mut Tx<'_>, site_key: &str) -> db::Result<Option<Site>> {
     let Some(company) = companies::find_by_site_key(tx, site_key)? else { return Ok(None) };
     let scope = Scope::of(company.id);
     let mut targets: Vec<Target> = Vec::new();
-    for id in trackers::ids(tx, scope, TRACKERS_MAX)? {
-        let Some(view) = trackers::find(tx, scope, id)? else { continue };
-        let settings = view.tracker.settings;
+    let mut numbers = trackers::only_numbers(tx, scope, TRACKERS_MAX)?;
+    for Tracker { id, settings, .. } in trackers::all(tx, scope, TRACKERS_MAX)? {
         let Some(rank) = Rank::of(&settings).filter(|_| settings.status) else { continue };
-        let number = view.numbers.iter().find(|n| n.status).map(|n| n.number.clone());
-        let number = number.filter(|_| rank != Rank::Pool);
+        let number = numbers.remove(&id);
         let replaced = swap::targets(&settings, &company.country);
         let offer = Arc::new(Offer { tracker: id, rank, settings, number });
         for number in replaced {

@@ -72,20 +72,30 @@ impl Touch {
 
     /// The touch as the API shows it.
     pub fn to_json(&self) -> Json {
-        json!({
+        let mut json = json!({
             "at": Micros(self.at).rfc3339(),
             "source_channel": self.channel,
-            "source": self.source,
             "source_keyword": self.keyword,
             "source_referrer": self.referrer,
             "landing_page": self.landing_page,
-            "utm_source": self.utm_source,
-            "utm_medium": self.medium,
-            "utm_campaign": self.campaign,
-            "utm_term": self.term,
-            "utm_content": self.content,
-            "utm_id": self.campaign_id,
-            "click_ids": self.click_ids,
-        })
+        });
+        self.add_parameters_to(&mut json);
+        json
+    }
+
+    /// Adds to an object what the contract doesn't have of a source.
+    pub fn add_parameters_to(&self, object: &mut Json) {
+        for (key, value) in [
+            ("source", &self.source),
+            ("utm_source", &self.utm_source),
+            ("utm_medium", &self.medium),
+            ("utm_campaign", &self.campaign),
+            ("utm_term", &self.term),
+            ("utm_content", &self.content),
+            ("utm_id", &self.campaign_id),
+        ] {
+            object[key] = json!(value);
+        }
+        object["click_ids"] = json!(self.click_ids);
     }
 }

@@ -166,13 +166,27 @@ async fn a_plan_says_how_many_numbers_the_measured_traffic_needs() {
         site.visit(&mut browser, "https://shop.example/", "").await;
     }
     let path = site.line.company.path(&format!("/trackers/{tracker}/plan"));
+    site.write_beats().await;
     let plan = site.line.company.reader.get(&path).await.expect(200).json;
     assert_eq!(plan["measured"]["visits"], 40);
     assert_eq!(plan["measured"]["taken_over"], 38);
     assert_eq!(plan["measured"]["mean_occupancy_s"], 45 * 60);
     assert_eq!(plan["measured"]["offered_load"], 30.0, "40 an hour, each for 45 minutes");
-    assert_eq!((&plan["recommended"], &plan["buy"]), (&json!(42), &json!(40)));
-    assert_eq!(plan["is_reliable"], true);
+    assert_eq!((&plan["recommended"], &plan["buy"]), (&json!(44), &json!(42)), "the pool takes numbers over");
+    assert!(plan["expected_if_followed"]["taken_over"].as_f64().unwrap() <= 0.01);
+    assert_eq!(plan["is_reliable"], false, "the busiest hour may not have come yet");
+    site.advance_minutes(3 * 24 * 60);
+    let later = site.line.company.reader.get(&path).await.expect(200).json;
+    let measured = &later["measured"];
+    // Monday, 5 o'clock in New York; it was measured on three days, of which two had no visits.
+    assert_eq!((&measured["busiest_hour"], &measured["days_averaged"]), (&json!(5), &json!(3)));
+    assert_eq!((&measured["offered_load"], &later["is_reliable"]), (&json!(10.0), &json!(true)));
+    let no_swap = json!({"pool_exhausted": "no_swap"});
+    let tracker = site.line.company.path(&format!("/trackers/{tracker}"));
+    site.line.company.api.patch(&tracker, &no_swap).await.expect(200);
+    assert_eq!(later["recommended"], 19);
+    let later = site.line.company.reader.get(&path).await.expect(200).json;
+    assert_eq!(later["recommended"], 18, "by Erlang's formula where nothing is taken over");
     let billboard = site.line.company.path(&format!("/trackers/{}/plan", site.line.tracker));
     site.line.company.reader.get(&billboard).await.expect_problem(404, "not-found");
 }

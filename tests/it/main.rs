@@ -24,6 +24,7 @@ mod calls_hooks;
 mod calls_list;
 mod calls_order;
 mod carrier_sim;
+mod clock_set_back;
 mod crash;
 mod demo;
 mod dni;

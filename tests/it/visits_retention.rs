@@ -64,7 +64,7 @@ async fn a_visit_that_led_to_nothing_goes_and_whatever_led_to_something_stays() 
     let mut regular = site.newcomer(AD, "").await;
     let stayed = site.newcomer(HOME, "").await;
     site.write_beats().await;
-    assert_eq!(left(&site).await, [5, 5, 6, 5]);
+    assert_eq!(left(&site).await, [5, 5, 1, 5]);
     site.advance_minutes(20 * DAY_MINUTES);
     site.visit(&mut regular, HOME, "").await;
     assert!(!site.heartbeat(&stayed).await);
@@ -76,7 +76,7 @@ async fn a_visit_that_led_to_nothing_goes_and_whatever_led_to_something_stays() 
     site.advance_minutes(DAY_MINUTES);
     // The looker's, and the first one of whoever came again.
     assert_eq!(retain(&site).await, 2);
-    assert_eq!(left(&site).await, [4, 4, 4, 4]);
+    assert_eq!(left(&site).await, [4, 4, 0, 4]);
     let company = &site.line.company;
     let visits = company.reader.list(&company.path("/sessions")).await;
     assert_eq!(visits[0]["first_touch"]["utm_source"], "news", "it is what led to the first visit");
@@ -87,7 +87,7 @@ async fn a_visit_that_led_to_nothing_goes_and_whatever_led_to_something_stays() 
     // Everything but what is credited.
     site.advance_minutes(31 * DAY_MINUTES);
     assert_eq!(retain(&site).await, 2);
-    assert_eq!(left(&site).await, [2, 2, 2, 2]);
+    assert_eq!(left(&site).await, [2, 2, 0, 2]);
     let held: std::collections::BTreeSet<String> = futures_util::future::join_all(
         (0..5).map(|_| async { site.newcomer(HOME, "").await.number().to_owned() }),
     )
@@ -111,7 +111,7 @@ async fn a_page_that_was_left_open_for_longer_begins_again() {
     assert_eq!(left(&site).await, [0, 0, 0, 0], "nothing belongs to nobody");
     assert!(site.heartbeat(&sleeper).await);
     site.visit_with(&mut sleeper, "https://shop.example/hats", "", &json!({ "view": false })).await;
-    assert_eq!((sleeper.number(), left(&site).await), ("+15025557000", [1, 1, 1, 1]));
+    assert_eq!((sleeper.number(), left(&site).await), ("+15025557000", [1, 1, 0, 1]));
 }
 
 #[tokio::test]
@@ -149,7 +149,7 @@ async fn many_visits_and_very_long_ones_go_bit_by_bit() {
     while gone < 1_301 {
         gone += retain(&site).await;
     }
-    assert_eq!((gone, left(&site).await), (1_301, [1, 1, 1, 1]));
+    assert_eq!((gone, left(&site).await), (1_301, [1, 1, 0, 1]));
     assert!(!site.heartbeat(&young).await);
     site.line.app.advance(Duration::from_secs(24 * 3600));
     assert_eq!(retain(&site).await, 0);

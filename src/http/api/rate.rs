@@ -186,20 +186,24 @@ struct Buckets<K> {
 struct Inner<K> {
     full_at: HashMap<K, Micros>,
     swept_at: Micros,
+    latest: Micros,
 }
 
+/// By which the clocks of two requests at the same time may differ.
+const CLOCK_SLACK: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
 impl<K: Hash + Eq + Copy> Buckets<K> {
     fn new(size: u32, period: Duration) -> Buckets<K> {
-        let inner = Inner { full_at: HashMap::new(), swept_at: Micros(i64::MIN) };
+        let inner = Inner { full_at: HashMap::new(), swept_at: Micros(i64::MIN), latest: Micros(i64::MIN) };
         Buckets { size: size.max(1), period, inner: Mutex::new(inner) }
     }
 
     /// Takes one out; the second part says how long to wait if there was none.
     fn take(&self, key: K, now: Micros) -> (Quota, Option<u64>) {
         let mut inner = lock(&self.inner);
+        inner.look_at_the_clock(now);
         let full_at = inner.full_at.get(&key).copied().unwrap_or(now).max(now);
         let after = full_at.after(self.gap());
         let (full_at, wait) = match after.since(now).checked_sub(self.period) {
@@ -214,7 +218,9 @@ impl<K: Hash + Eq + Copy> Buckets<K> {
 
     /// How long to wait until there is one; None if there is.
     fn wait_s(&self, key: K, now: Micros) -> Option<u64> {
-        let full_at = *lock(&self.inner).full_at.get(&key)?;
+        let mut inner = lock(&self.inner);
+        inner.look_at_the_clock(now);
+        let full_at = *inner.full_at.get(&key)?;
         let wait = full_at.after(self.gap()).since(now).checked_sub(self.period)?;
         (wait > Duration::ZERO).then(|| seconds_up(wait))
     }
@@ -236,6 +242,14 @@ impl<K: Hash + Eq + Copy> Buckets<K> {
 }
 
 impl<K: Hash + Eq> Inner<K> {
+    /// Everybody begins anew if it was set back: they would wait until it is where it was.
+    fn look_at_the_clock(&mut self, now: Micros) {
+        if now.after(CLOCK_SLACK) < self.latest {
+            *self = Inner { full_at: HashMap::new(), swept_at: now, latest: now };
+        }
+        self.latest = self.latest.max(now);
+    }
+
     fn has_room(&mut self, now: Micros) -> bool {
         if self.full_at.len() >= BUCKETS_MAX && now.since(self.swept_at) >= SWEEP_EVERY {
             self.full_at.retain(|_, full_at| *full_at > now);
@@ -269,6 +283,21 @@ mod tests {
         assert_eq!(buckets.take(1, later).1, None);
         assert_eq!(buckets.take(1, later).1, Some(20));
         assert_eq!(buckets.take(1, T0.after(Duration::from_secs(600))).0.remaining, 2);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_locks_nobody_out() {
+        let buckets = Buckets::new(1, MINUTE);
+        buckets.take(1, T0);
+        assert_eq!(
+            buckets.take(1, T0.before(Duration::from_millis(1))).1,
+            Some(61),
+            "two requests at a time"
+        );
+        let earlier = T0.before(Duration::from_secs(3600));
+        assert_eq!(buckets.wait_s(1, earlier), None);
+        assert_eq!(buckets.take(1, earlier).1, None);
+        assert_eq!(buckets.take(1, earlier).1, Some(60));
     }
 
     #[test]
