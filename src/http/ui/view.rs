@@ -15,38 +15,40 @@ use crate::webhooks::Webhook;
 pub(super) enum Section {
     Overview,
     Calls,
-    Events,
+    Messages,
+    Voicemails,
+    Trackers,
     Webhooks,
+    Events,
+    Usage,
+    Settings,
 }
 
 impl Section {
-    const ALL: [Section; 4] = [Section::Overview, Section::Calls, Section::Events, Section::Webhooks];
+    const ALL: [Section; 9] = [
+        Section::Overview,
+        Section::Calls,
+        Section::Messages,
+        Section::Voicemails,
+        Section::Trackers,
+        Section::Webhooks,
+        Section::Events,
+        Section::Usage,
+        Section::Settings,
+    ];
 
-    fn title(self) -> &'static str {
+    /// What people call it, its path, and its icon as `parts.html` calls it.
+    fn words(self) -> (&'static str, &'static str, &'static str) {
         match self {
-            Section::Overview => "Overview",
-            Section::Calls => "Calls",
-            Section::Events => "Events",
-            Section::Webhooks => "Webhooks",
-        }
-    }
-
-    /// As `parts.html` calls it.
-    fn icon(self) -> &'static str {
-        match self {
-            Section::Overview => "overview",
-            Section::Calls => "phone",
-            Section::Events => "event",
-            Section::Webhooks => "webhook",
-        }
-    }
-
-    fn path(self) -> &'static str {
-        match self {
-            Section::Overview => "overview",
-            Section::Calls => "calls",
-            Section::Events => "events",
-            Section::Webhooks => "webhooks",
+            Section::Overview => ("Overview", "overview", "overview"),
+            Section::Calls => ("Calls", "calls", "phone"),
+            Section::Messages => ("Messages", "messages", "message"),
+            Section::Voicemails => ("Voicemails", "voicemails", "voicemail"),
+            Section::Trackers => ("Trackers", "trackers", "tracker"),
+            Section::Webhooks => ("Webhooks", "webhooks", "webhook"),
+            Section::Events => ("Events", "events", "event"),
+            Section::Usage => ("Usage", "usage", "usage"),
+            Section::Settings => ("Settings", "settings", "settings"),
         }
     }
 }
@@ -99,11 +101,10 @@ impl Frame {
             name: company.name.clone(),
             tabs: Section::ALL
                 .into_iter()
-                .map(|section| Tab {
-                    title: section.title(),
-                    icon: section.icon(),
-                    url: format!("/companies/{}/{}", company.id, section.path()),
-                    is_current: section == current,
+                .map(|section| {
+                    let (title, path, icon) = section.words();
+                    let url = format!("/companies/{}/{path}", company.id);
+                    Tab { title, icon, url, is_current: section == current }
                 })
                 .collect(),
         });
