@@ -30,7 +30,7 @@ const BATCH_MAX: usize = 512;
 const WARY_BATCHES: u32 = 8;
 /// From the beginning of one transaction to that of the next if all that waits is patient ([`super::Db::write_patiently`]):
 /// what comes meanwhile shares the second. After a pause nobody waits.
-const PACE: Duration = Duration::from_millis(5);
+const PACE: Duration = Duration::from_millis(3);
 /// Threads that read. Reads are short and the machine small; a slow report must not block the rest.
 const READERS: usize = 4;
 /// Prepared statements kept by each connection.

@@ -7,7 +7,7 @@
 mod stream;
 mod types;
 
-pub use self::stream::{Event, after, last_id, latest, list};
+pub use self::stream::{Event, after, last_id, latest, list, since};
 pub use self::types::EventType;
 
 use std::collections::{BTreeSet, HashMap};

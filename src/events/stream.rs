@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use super::EventType;
 use crate::companies::Scope;
-use crate::db::{self, Db, FromRow, Row, sql};
+use crate::db::{self, Db, FromRow, Row, Tx, sql};
 use crate::kernel::clock::Micros;
 use crate::kernel::id::EventId;
 use crate::kernel::page::{Listed, Page};
@@ -81,6 +81,36 @@ pub async fn latest(db: &Db, scope: Scope, page: Page) -> db::Result<Listed<Even
 /// The database's.
 pub async fn after(db: &Db, scope: Scope, last: i64, limit: usize) -> db::Result<Vec<Event>> {
     Ok(list(db, scope, None, Page { limit, after: Some(last), ..Page::default() }).await?.rows)
+}
+
+/// The company's events from a moment on, oldest first, `limit` at most. They are found by their ids, which grow as time
+/// does but for transactions that were under way at once: a second more is looked at.
+///
+/// # Errors
+/// The database's.
+pub fn since(tx: &mut Tx<'_>, scope: Scope, at: Micros, limit: usize) -> db::Result<Vec<Event>> {
+    let at = at.before(std::time::Duration::from_secs(1));
+    // The first event that isn't before the moment lies in low..=high.
+    let (mut low, mut high) = bounds(tx, scope)?;
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let next = "select id, occurred_at from events where company_id = ? and id > ? order by id limit 1";
+        let next: Option<(i64, Micros)> = tx.find(sql(next).bind(scope.company()).bind(middle))?;
+        match next {
+            Some((id, occurred_at)) if occurred_at < at => low = id,
+            _ => high = middle,
+        }
+    }
+    let rows = "select id, uid, type, object, data, occurred_at from events
+                where company_id = ? and id > ? order by id limit ?";
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    tx.all(sql(rows).bind(scope.company()).bind(low).bind(limit))
+}
+
+/// Before the first event, and the last one.
+fn bounds(tx: &mut Tx<'_>, scope: Scope) -> db::Result<(i64, i64)> {
+    let statement = "select coalesce(min(id), 1) - 1, coalesce(max(id), 0) from events where company_id = ?";
+    tx.one(sql(statement).bind(scope.company()))
 }
 
 /// The id of the newest event, 0 if there is none: where a stream of what is to come begins.

@@ -343,6 +343,35 @@ fn find_bare(
     tx.find(finished.bind(scope.company()))
 }
 
+/// What became of an event at each of the company's webhooks; `created_at` is the event's moment.
+///
+/// # Errors
+/// The database's.
+pub fn of_event(
+    tx: &mut Tx<'_>,
+    scope: Scope,
+    event: EventId,
+    created_at: Micros,
+) -> db::Result<Vec<Delivery>> {
+    let webhooks: Vec<(i64,)> =
+        tx.all(sql("select id from webhooks where company_id = ? order by id").bind(scope.company()))?;
+    let ids = || webhooks.iter().map(|(id,)| *id);
+    let pending = format!(
+        "{PENDING} from deliveries d join webhooks w on w.id = d.webhook_id
+         join events e on e.id = d.event_id and e.occurred_at = d.created_at
+         where d.webhook_id {{{{in_ids}}}} and d.event_id = ? and d.company_id = ?"
+    );
+    let finished = format!(
+        "{FINISHED} from finished_deliveries d join events e on e.id = d.event_id and e.occurred_at = d.created_at
+         where d.webhook_id {{{{in_ids}}}} and d.created_at = ? and d.event_id = ? and d.company_id = ?"
+    );
+    let mut found: Vec<Delivery> = tx.all(sql(pending).bind_ids(ids()).bind(event).bind(scope.company()))?;
+    let finished = sql(finished).bind_ids(ids()).bind(created_at).bind(event).bind(scope.company());
+    found.extend(tx.all::<Delivery>(finished)?);
+    found.sort_by_key(|delivery| delivery.webhook);
+    Ok(found)
+}
+
 /// Sends a delivery again, as a new series under the same id; at once if the webhook is active, else it
 /// is held. None: no such delivery.
 ///

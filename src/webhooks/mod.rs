@@ -32,7 +32,7 @@ mod verify;
 pub use self::attempt::{Outcome, Parcel, Recipient, is_settable_header, send as send_parcel};
 pub use self::deliveries::{
     Attempt, Delivery, DeliveryFilter, DeliveryState, DeliveryWithAttempts, cancel_orphans,
-    find as find_delivery, list as list_deliveries, resend,
+    find as find_delivery, list as list_deliveries, of_event, resend,
 };
 pub use self::engine::run as run_engine;
 pub use self::holding::expire;

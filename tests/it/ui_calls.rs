@@ -5,6 +5,8 @@ use serde_json::json;
 
 use crate::support::agency::{Agency, ESCAPED};
 use crate::support::browser::Browser;
+use crate::support::line::CALLER;
+use crate::support::site::Site;
 
 async fn scene() -> (Agency, Browser) {
     let agency = Agency::start().await;
@@ -120,4 +122,47 @@ async fn calls_are_downloaded_as_a_table_that_is_safe_to_open() {
     assert!(lines[1].starts_with(&format!("{call},2026-03-09 05:00:00,+18183219876,")), "{}", lines[1]);
     assert!(lines[1].ends_with("\"'=HYPERLINK(\"\"https://evil.example\"\")\""), "{}", lines[1]);
     browser.get(&agency.path("/calls.csv?status=strange")).await.expect(400);
+}
+
+#[tokio::test]
+async fn a_call_shows_what_webhooks_were_told_of_it() {
+    let (agency, mut browser) = scene().await;
+    let webhook = agency.webhook("https://crm.example/hook").await;
+    let (call, other) = (agency.answered_call().await, agency.voicemail_call().await);
+    let shown = browser.get(&agency.path(&format!("/calls/{call}"))).await.expect(200);
+    let told = shown.text.split("What webhooks were told").nth(1).unwrap();
+    for event in ["call.received", "call.finished", "call.recording.available"] {
+        assert_eq!(told.matches(&format!("<code>{event}</code>")).count(), 1, "{event} of this call alone");
+    }
+    assert!(!told.contains("voicemail.received"));
+    let delivery = format!("href=\"{}\"", agency.path(&format!("/webhooks/{webhook}/deliveries/msg_")));
+    assert_eq!(told.matches(delivery.trim_end_matches('"')).count(), 3);
+    let shown = browser.get(&agency.path(&format!("/calls/{other}"))).await.expect(200);
+    shown.assert_has("<code>voicemail.received</code>");
+}
+
+#[tokio::test]
+async fn a_call_shows_its_visitors_way_to_it() {
+    let site = Site::open().await;
+    site.pool(2).await;
+    let visitor = site.newcomer("https://shop.example/?utm_source=news&utm_medium=email", "").await;
+    site.page(&visitor, "https://shop.example/hats?x=<script>").await;
+    site.write_beats().await;
+    site.advance_minutes(1);
+    let call = site.call("CA01", CALLER, visitor.number()).await;
+    let app = &site.line.app;
+    let mut browser = Browser::of_user(&app.api.base, &app.ctx, "ana@agency.example", None).await;
+    let path = site.line.company.path(&format!("/calls/{}", call["id"]));
+    let shown = browser.get(&path).await.expect(200);
+    let way = shown.text.split("The visitor’s way").nth(1).unwrap();
+    let steps: Vec<_> = way.split("</ol>").next().unwrap().split("<li").skip(1).collect();
+    assert_eq!(steps.len(), 3, "{way}");
+    assert!(steps[0].contains("utm_source=news"));
+    assert!(
+        steps[1].contains("/hats?x=%3Cscript%3E") || steps[1].contains("/hats?x=&#60;script&#62;"),
+        "{}",
+        steps[1]
+    );
+    assert!(steps[2].contains("class=\"called\"") && steps[2].contains("Called"));
+    shown.assert_has("<dt>Sure by</dt><dd>100%</dd>");
 }

@@ -73,3 +73,32 @@ async fn pages_fit_phones_and_desktops_and_are_for_everybody() {
 fn texts(list: &Json) -> impl Iterator<Item = &str> {
     list.as_array().unwrap().iter().map(|text| text.as_str().unwrap())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_appear_by_themselves_and_the_keyboard_moves_through_them() {
+    let (agency, _) = scene().await;
+    let base = &agency.app.api.base;
+    Browser::of_user(base, &agency.app.ctx, ANA, None).await;
+    let chromium = Chromium::start().await;
+    log_in(&chromium, base).await;
+    chromium.open(&format!("{base}{}", agency.path("/calls"))).await;
+    let rows = "document.querySelectorAll('table.rows tbody tr').length";
+    chromium.until(rows, 2).await;
+    agency.ring("CA7").await;
+    chromium.until(rows, 3).await;
+    let focused = "document.activeElement.getAttribute('href') || document.activeElement.name || ''";
+    let press = async |key: &str| {
+        let press = format!(
+            "document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {{key: '{key}', bubbles: true}}))"
+        );
+        chromium.run(&press).await;
+    };
+    for (key, call) in [("j", 3), ("j", 2), ("k", 3), ("k", 3)] {
+        press(key).await;
+        assert_eq!(chromium.value(focused).await, agency.path(&format!("/calls/{call}")), "{key}");
+    }
+    press("/").await;
+    assert_eq!(chromium.value(focused).await, "search");
+    press("j").await;
+    assert_eq!(chromium.value(focused).await, "search", "who types isn't moved");
+}

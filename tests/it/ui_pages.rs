@@ -253,11 +253,11 @@ async fn lists_are_read_page_by_page() {
         let first = browser.get(&agency.path(list)).await.expect(200);
         assert_eq!(count(&first.text), 50);
         first.assert_lacks(">Newest</a>");
-        first.assert_has("<script src=\"/static/refresh.js");
+        first.assert_has("<div data-live>");
         let second = browser.get(&first.link("Older")).await.expect(200);
         assert_eq!(count(&second.text), total - 50);
         second.assert_lacks(">Older</a>");
-        second.assert_lacks("<script");
+        second.assert_lacks("data-live");
         assert_eq!(second.link("Newest"), agency.path(list));
         browser.get(&agency.path(&format!("{list}?after=nonsense"))).await.expect(400);
     }
@@ -313,7 +313,7 @@ async fn the_style_sheet_is_kept_until_it_changes() {
         assert!(file.header("content-type").starts_with(kind));
         assert_eq!(file.header("cache-control"), "public, max-age=31536000, immutable");
     }
-    let script = browser.get("/static/refresh.js").await.expect(200);
+    let script = browser.get("/static/app.js").await.expect(200);
     assert!(script.header("content-type").starts_with("text/javascript"));
 }
 

@@ -13,14 +13,14 @@ use crate::http::AppState;
 
 const ICON: &str = include_str!("../../../static/icon.svg");
 const STYLE: &str = include_str!("../../../static/ui.css");
-const SCRIPT: &str = include_str!("../../../static/refresh.js");
+const SCRIPT: &str = include_str!("../../../static/app.js");
 
 /// Where the icon is.
 pub(super) static ICON_URL: LazyLock<String> = LazyLock::new(|| versioned("/static/icon.svg", ICON));
 /// Where the style sheet is.
 pub(super) static STYLE_URL: LazyLock<String> = LazyLock::new(|| versioned("/static/ui.css", STYLE));
-/// Where the script is that keeps a page fresh.
-pub(super) static SCRIPT_URL: LazyLock<String> = LazyLock::new(|| versioned("/static/refresh.js", SCRIPT));
+/// Where the script of the pages is.
+pub(super) static SCRIPT_URL: LazyLock<String> = LazyLock::new(|| versioned("/static/app.js", SCRIPT));
 
 pub(super) fn router() -> Router<AppState> {
     let file = |kind: &'static str, text: &'static str| {
@@ -32,7 +32,7 @@ pub(super) fn router() -> Router<AppState> {
     Router::new()
         .route("/static/icon.svg", file("image/svg+xml", ICON))
         .route("/static/ui.css", file("text/css; charset=utf-8", STYLE))
-        .route("/static/refresh.js", file("text/javascript; charset=utf-8", SCRIPT))
+        .route("/static/app.js", file("text/javascript; charset=utf-8", SCRIPT))
 }
 
 fn versioned(path: &str, text: &str) -> String {

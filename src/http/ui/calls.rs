@@ -1,59 +1,48 @@
-//! A company's calls, newest first, and one of them with all that is known of it.
+//! A company's calls, newest first: searched, filtered, downloaded, and many of them changed at once.
 
 use askama::Template;
 use axum::Router;
 use axum::body::Body;
-use axum::http::StatusCode;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{Html, IntoResponse as _};
 use futures_util::StreamExt as _;
 use futures_util::stream::{once, unfold};
 use jiff::tz::TimeZone;
-use serde_json::Value as Json;
-use url::Url;
 
 use super::error::PageError;
 use super::flash::Flash;
-use super::form::{self, Ask, Input, Shape};
+use super::form::{Ask, Input, Shape};
 use super::gate::{self, Answer, Request};
 use super::view::{Frame, Moment, Pages, Section, clock, word};
 use crate::calls::state::Status;
 use crate::calls::{self, Call, CallView, Edit, TAGS_MAX};
-use crate::companies::Scope;
 use crate::db::{self, Tx};
-use crate::http::api::ask::route;
 use crate::http::api::calls as api;
-use crate::http::problem::Problem;
 use crate::http::{AppState, csv};
-use crate::kernel::clock::Micros;
 use crate::kernel::id::CallId;
 use crate::kernel::page::{LIMIT_MAX, Listed, Page, parse_cursor};
-use crate::recordings::link::Links;
-use crate::recordings::update::Kind;
-use crate::recordings::{self, Recording, State};
-use crate::voicemails;
+use crate::recordings::State;
 
 pub(super) fn router() -> Router<AppState> {
     Router::new()
         .route("/companies/{company_id}/calls", gate::page(list))
         .route("/companies/{company_id}/calls.csv", gate::page(export))
         .route("/companies/{company_id}/calls/bulk", gate::form(edit_many))
-        .route("/companies/{company_id}/calls/{call_id}", gate::page(show).merge(gate::form(edit)))
 }
 
 /// A call as a row of the list.
-struct Row {
-    call: Call,
-    started: Moment,
+pub(super) struct Row {
+    pub call: Call,
+    pub started: Moment,
     /// "" while nothing can be said.
-    duration: String,
+    pub duration: String,
     /// How long the audio is that can be listened to.
     recording: Option<String>,
-    tags: Vec<String>,
+    pub tags: Vec<String>,
 }
 
 impl Row {
-    fn new(CallView { call, tags }: CallView, zone: &TimeZone) -> Row {
+    pub(super) fn new(CallView { call, tags }: CallView, zone: &TimeZone) -> Row {
         let stored = call.recording.as_ref().filter(|shown| shown.state == State::Stored);
         Row {
             started: Moment::new(call.started_at, zone),
@@ -64,7 +53,7 @@ impl Row {
         }
     }
 
-    fn status(&self) -> String {
+    pub(super) fn status(&self) -> String {
         word(self.call.status.as_str())
     }
 
@@ -284,105 +273,4 @@ async fn edit_many(request: Request) -> Answer {
     };
     let changed = request.ctx.db.write("calls.edit_many", change).await?;
     back(format!("{changed} calls were changed."))
-}
-
-/// Audio that can be listened to, and what is said in it.
-struct Audio {
-    title: &'static str,
-    url: String,
-    duration: String,
-    /// "" if there is none.
-    transcription: String,
-}
-
-impl Audio {
-    /// None while there is no audio.
-    fn new(recorded: Recorded, links: &Links, now: Micros) -> Option<Audio> {
-        let Recorded { recording, transcription } = recorded;
-        let format = recording.format.filter(|_| recording.state == State::Stored)?;
-        let title = match recording.kind {
-            Kind::Call => "Recording",
-            Kind::Voicemail => "Voicemail",
-        };
-        // The page may be read under another name than the public one: what it plays comes from there too.
-        let url = Url::parse(&links.url(recording.id, format, now)).ok()?;
-        let url = url[url::Position::BeforePath..].to_owned();
-        Some(Audio { title, url, duration: clock(recording.duration_s), transcription })
-    }
-}
-
-#[derive(Template)]
-#[template(path = "call.html")]
-struct CallPage {
-    frame: Frame,
-    row: Row,
-    ended: Option<Moment>,
-    audio: Vec<Audio>,
-    pages_visited: Vec<String>,
-    /// How sure the source is, in percent.
-    confidence: Option<i64>,
-    failure: String,
-    inputs: Vec<Input>,
-}
-
-const ASKS: &[Ask] = &[
-    Ask::new("tags", "Tags").hint("With commas between."),
-    Ask::new("lead_status", "Lead status").hint("A word of your own, such as “quoted” or “won”."),
-    Ask::new("value", "Value").hint("In the company’s currency."),
-    Ask::new("note", "Note"),
-    Ask::new("spam", "Spam").hint("Spam isn’t counted in reports."),
-];
-
-async fn show(request: Request) -> Answer {
-    answer(&request, None).await
-}
-
-/// `refused` is what was typed and why it wasn't taken.
-async fn answer(request: &Request, refused: Option<(&Json, &Problem)>) -> Answer {
-    let (scope, id) = (request.scope(), request.id::<CallId>("call_id")?);
-    let found = request.ctx.db.read("calls.get", move |tx| find(tx, scope, id)).await?;
-    let (view, recorded) = found.ok_or(PageError::NotFound)?;
-    let (zone, now) = (request.zone(), request.ctx.clock.now());
-    let links = Links::of(&request.ctx);
-    let stored = view.to_json(&links, now);
-    let (values, problem) = refused.map_or((&stored, None), |(typed, problem)| (typed, Some(problem)));
-    let inputs = form::inputs(route("update_call").body_fields(), ASKS, values, problem);
-    let call = &view.call;
-    let page = CallPage {
-        frame: request.frame("Call", Section::Calls),
-        ended: call.ended_at.map(|at| Moment::new(at, &zone)),
-        audio: recorded.into_iter().filter_map(|recorded| Audio::new(recorded, &links, now)).collect(),
-        pages_visited: serde_json::from_str(&call.source.pages_visited).unwrap_or_default(),
-        confidence: call.attribution_confidence.map(|share| (share * 100.0).round() as i64),
-        failure: form::failure(problem, &inputs),
-        inputs,
-        row: Row::new(view, &zone),
-    };
-    let status = problem.map_or(StatusCode::OK, |problem| problem.kind().status());
-    Ok((status, Html(page.render()?)).into_response())
-}
-
-async fn edit(request: Request) -> Answer {
-    let body = request.typed.body(route("update_call").body_fields(), ASKS);
-    match request.ask("update_call", Some(body.clone())).await {
-        Ok(_) => Ok(request.go(&format!("/calls/{}", request.path("call_id")), &Flash::notice("Saved."))),
-        Err(problem) if problem.is_about_input() => answer(&request, Some((&body, &problem))).await,
-        Err(problem) => Err(problem.into()),
-    }
-}
-
-struct Recorded {
-    recording: Recording,
-    transcription: String,
-}
-
-fn find(tx: &mut Tx<'_>, scope: Scope, id: CallId) -> db::Result<Option<(CallView, Vec<Recorded>)>> {
-    let Some(view) = calls::get(tx, scope, id)? else { return Ok(None) };
-    let mut all = Vec::new();
-    for recording in recordings::of_call(tx, id)? {
-        let voicemail = voicemails::find_by_recording(tx, scope, recording.id)?;
-        let transcription = voicemail.map(|voicemail| voicemail.transcription).unwrap_or_default();
-        all.push(Recorded { recording, transcription });
-    }
-    Ok(Some((view, all)))
 }

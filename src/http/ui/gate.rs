@@ -63,6 +63,11 @@ pub(super) struct Request {
 }
 
 impl Request {
+    /// Becomes true when the server shuts down: answers that would last end then.
+    pub(super) fn shutdown(&self) -> tokio::sync::watch::Receiver<bool> {
+        self.state.shutdown.clone()
+    }
+
     /// The company in the path.
     pub(super) fn company(&self) -> &Company {
         self.company.as_ref().expect("the route's path has {company_id}, so it was looked up")

@@ -5,6 +5,7 @@
 mod alerts;
 mod assets;
 mod attempts;
+mod call;
 mod calls;
 mod catalogue;
 mod chart;
@@ -15,6 +16,7 @@ mod events;
 mod flash;
 mod form;
 mod gate;
+mod live;
 mod login;
 mod overview;
 mod replays;
@@ -52,10 +54,12 @@ pub(super) fn router() -> Router<AppState> {
         .merge(companies::router())
         .merge(overview::router())
         .merge(calls::router())
+        .merge(call::router())
         .merge(events::router())
         .merge(webhooks::router())
         .merge(deliveries::router())
         .merge(alerts::router())
+        .merge(live::router())
         .merge(catalogue::router())
         .merge(replays::router())
         .route("/companies/{company_id}/{*rest}", gate::page(async |_| Err(PageError::NotFound)))
