@@ -1,7 +1,7 @@
 //! The commands. Each does its work and says in one line what went wrong if it can't: exit code 2 for what
 //! the user gave, 1 for everything else.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,6 +11,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::app::{self, Outside};
 use crate::config::{BadConfig, Config, Given, LogFormat, LogLevel};
 use crate::db::Db;
+use crate::http::ui::setup;
 use crate::kernel::clock::Clock;
 use crate::kernel::id::CompanyId;
 use crate::kernel::seed::Seed;
@@ -147,9 +148,9 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "what a command answers goes to stdout")]
+/// What a command answers goes to stdout. Whoever started us may have read enough and closed it.
 fn say(line: &str) {
-    println!("{line}");
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 fn configure(given: Given, file: Option<&std::path::Path>) -> Result<Config, BadConfig> {
@@ -178,6 +179,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let ended = ended_by_signal()?;
     let app = app::start(config, Outside::real()).await?;
     say(&format!("calltracker listening on http://{}", app.address));
+    if let Ok(false) = users::are_there(&app.ctx.db).await {
+        say(&format!("nobody can log in yet: make the first user at {}", setup::url(&app.ctx)));
+    }
     ended.await;
     app.stop().await;
     Ok(())

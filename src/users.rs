@@ -15,7 +15,7 @@ use ring::digest::{SHA256, digest};
 use tokio::sync::Semaphore;
 
 use crate::companies::{self, Scope};
-use crate::db::{self, Db, FromRow, Row, Tx, sql};
+use crate::db::{self, Db, FromRow, LockSpace, Row, Tx, sql};
 use crate::kernel::clock::Micros;
 use crate::kernel::id::{self, CompanyId, UserId};
 use crate::kernel::seed::Seed;
@@ -41,6 +41,9 @@ const ARGON2_LANES: u32 = 1;
 const HASHES_AT_ONCE: usize = 4;
 /// Whoever waits longer for their turn is told to come again.
 const HASH_WAIT: Duration = Duration::from_secs(5);
+
+/// The lock of whoever makes the first user: no object has this id.
+const FIRST_USER: i64 = -1;
 
 static HASHING: Semaphore = Semaphore::const_new(HASHES_AT_ONCE);
 
@@ -132,6 +135,35 @@ pub async fn add(
     let salt = seed.bytes::<16>();
     let hash = hashing(move || hash_password(&password.0, &salt)).await.ok_or(AddError::Busy)?;
     db.write("users.add", move |tx| insert(tx, &email, &hash, company)).await
+}
+
+/// Adds the first user, of the whole account.
+///
+/// # Errors
+/// See [`AddError`]; [`AddError::Taken`] if there is a user already.
+pub async fn add_first(db: &Db, seed: &Seed, email: Email, password: NewPassword) -> Result<User, AddError> {
+    let salt = seed.bytes::<16>();
+    let hash = hashing(move || hash_password(&password.0, &salt)).await.ok_or(AddError::Busy)?;
+    db.write("users.add_first", move |tx| {
+        tx.lock(LockSpace::Edit, FIRST_USER)?;
+        if is_any(tx)? {
+            return Err(AddError::Taken);
+        }
+        insert(tx, &email, &hash, None)
+    })
+    .await
+}
+
+/// Whether anybody can log in.
+///
+/// # Errors
+/// The database's.
+pub async fn are_there(db: &Db) -> db::Result<bool> {
+    db.read("users.are_there", is_any).await
+}
+
+fn is_any(tx: &mut Tx<'_>) -> db::Result<bool> {
+    Ok(tx.find::<(UserId,)>(sql("select id from users limit 1"))?.is_some())
 }
 
 fn insert(

@@ -12,7 +12,7 @@ mod dni;
 mod docs;
 mod ops;
 pub mod recordings;
-mod ui;
+pub mod ui;
 
 use std::sync::Arc;
 

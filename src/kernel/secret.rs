@@ -19,6 +19,7 @@ pub enum Purpose {
     VisitToken,
     DebugLink,
     Flash,
+    Setup,
 }
 
 impl Purpose {
@@ -31,6 +32,7 @@ impl Purpose {
             Purpose::VisitToken => b"visit token",
             Purpose::DebugLink => b"debug link",
             Purpose::Flash => b"flash",
+            Purpose::Setup => b"setup",
         }
     }
 }

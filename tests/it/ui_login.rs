@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use calltracker::db::sql;
+use calltracker::http::ui::setup;
 use calltracker::kernel::id::CompanyId;
 use calltracker::users::{self, AddError, Email, NewPassword};
 
@@ -206,4 +207,53 @@ async fn an_address_belongs_to_one_user_and_a_company_must_exist() {
     let bob = add("bob@agency.example", Some(company.id)).await.unwrap();
     assert_eq!(bob.scope(company.id), Some(company.scope));
     assert_eq!(bob.scope(CompanyId(company.id.0 + 1)), None);
+}
+
+#[tokio::test]
+async fn the_first_user_is_made_in_the_browser_by_whoever_has_the_link() {
+    let app = TestApp::start().await;
+    let mut browser = Browser::new(&app.api.base);
+    let url = setup::url(&app.ctx);
+    let path = &url[url.find("/setup").unwrap()..];
+    let code = path.split_once('=').unwrap().1;
+    browser.get("/setup").await.expect(404);
+    browser.get("/setup?code=AAAA").await.expect(404);
+    browser.get(path).await.expect(200).assert_has("<h1>Welcome</h1>");
+    let form = |email, password| [("code", code.to_owned()), ("email", email), ("password", password)];
+    let typed = |email: &str, password: &str| form(email.to_owned(), password.to_owned());
+    for (email, password, why) in [
+        ("ana", PASSWORD, "That isn’t an e-mail address."),
+        (ANA, "short", "A password has 12 to 256 characters."),
+    ] {
+        let fields = typed(email, password);
+        let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let refused = browser.post_form("/setup", &fields).await.expect(400);
+        refused.assert_has(why);
+        refused.assert_lacks(password);
+    }
+    browser.post_form("/setup", &[("email", ANA), ("password", PASSWORD)]).await.expect(404);
+    let fields = typed(ANA, PASSWORD);
+    let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let strange = browser.form("/setup", &fields);
+    assert_eq!(browser.send(strange).await.status, 403, "a form of another site");
+    assert_eq!(browser.post_form("/setup", &fields).await.location(), "/");
+    browser.get("/").await.expect(200).assert_has("No companies yet");
+    // Once is enough, for whoever has the link.
+    browser.get(path).await.expect(404);
+    browser.post_form("/setup", &fields).await.expect(404);
+}
+
+#[tokio::test]
+async fn one_of_many_who_want_to_be_first_is() {
+    let app = TestApp::start().await;
+    let adding = (0..5).map(|n| {
+        let (db, seed) = (app.ctx.db.clone(), app.ctx.seed.clone());
+        async move {
+            let email = Email::parse(&format!("{n}@agency.example")).unwrap();
+            users::add_first(&db, &seed, email, NewPassword::parse(PASSWORD).unwrap()).await
+        }
+    });
+    let added = futures_util::future::join_all(adding).await;
+    assert_eq!(added.iter().filter(|one| one.is_ok()).count(), 1);
+    assert!(added.iter().all(|one| matches!(one, Ok(_) | Err(AddError::Taken))));
 }

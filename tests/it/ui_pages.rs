@@ -75,7 +75,11 @@ async fn every_template_is_shown_somewhere() {
     browser.get("/").await.expect(200).assert_has("<h1>Companies</h1>");
     browser.get("/companies/999/calls").await.expect(404).assert_has("There is nothing here");
     Browser::new(&agency.app.api.base).get("/login").await.expect(200);
-    rendered.extend(["companies.html", "error.html", "login.html"].map(str::to_owned));
+    let fresh = TestApp::start().await;
+    let setup = calltracker::http::ui::setup::url(&fresh.ctx);
+    let path = &setup[setup.find("/setup").unwrap()..];
+    Browser::new(&fresh.api.base).get(path).await.expect(200);
+    rendered.extend(["companies.html", "error.html", "login.html", "setup.html"].map(str::to_owned));
     // Parts of all the others.
     rendered.extend(["frame.html", "parts.html"].map(str::to_owned));
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");

@@ -286,7 +286,11 @@ async fn admit(
     })
 }
 
-async fn typed(body: Body) -> Result<Typed, PageError> {
+/// A form, read to its end.
+///
+/// # Errors
+/// It is too long, or doesn't come.
+pub(super) async fn typed(body: Body) -> Result<Typed, PageError> {
     match tokio::time::timeout(FORM_TIMEOUT, to_bytes(body, FORM_BYTES_MAX)).await {
         Ok(Ok(form)) => Ok(Typed::parse(&form)),
         Ok(Err(_)) | Err(_) => Err(PageError::BadRequest),

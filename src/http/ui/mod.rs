@@ -9,6 +9,7 @@ mod call;
 mod calls;
 mod catalogue;
 mod chart;
+mod checklist;
 mod companies;
 mod deliveries;
 mod error;
@@ -20,6 +21,7 @@ mod live;
 mod login;
 mod overview;
 mod replays;
+pub mod setup;
 mod view;
 mod webhooks;
 
@@ -51,6 +53,7 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 pub(super) fn router() -> Router<AppState> {
     Router::new()
         .merge(login::router())
+        .merge(setup::router())
         .merge(companies::router())
         .merge(overview::router())
         .merge(calls::router())

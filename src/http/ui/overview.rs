@@ -8,6 +8,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::chart::{Bars, Column};
+use super::checklist::{self, Step};
 use super::form::{Ask, Input, Shape};
 use super::gate::{self, Answer, Request};
 use super::view::{Frame, Moment, Section, clock, word};
@@ -103,6 +104,8 @@ struct OverviewPage {
     keys: Vec<Key>,
     tables: Vec<Table>,
     missed: Vec<Missed>,
+    /// What leads to the first call; None once there was one.
+    steps: Option<Vec<Step>>,
 }
 
 /// All that is read.
@@ -136,7 +139,9 @@ async fn show(request: Request) -> Answer {
     let found = request.ctx.db.read("overview", move |tx| find(tx, scope, &asked, since)).await?;
     let links = Links { company: company.id.0, span: &span };
     let (keys, chart) = chart(&found.days, &span, &links);
+    let steps = checklist::of(&request).await?;
     let page = OverviewPage {
+        steps,
         company_id: company.id.0,
         periods: periods(&links, now, &request.zone()),
         inputs,
