@@ -80,13 +80,16 @@ pub(super) fn view(tx: &mut Tx<'_>, call: Call) -> db::Result<CallView> {
 /// # Errors
 /// The database's.
 pub fn to_return(tx: &mut Tx<'_>, scope: Scope, since: Micros, limit: i64) -> db::Result<Vec<Call>> {
+    // Ids grow as time does: where to stop is found by the time's own index.
     let start = format!(
-        "{SELECT} where c.company_id = ? and c.started_at >= ? and not c.spam and c.caller_number <> ''
+        "{SELECT} where c.company_id = ? and c.id >= coalesce((select s.id from calls s where s.company_id = ?
+             and s.started_at >= ? order by s.started_at limit 1), 9223372036854775807)
+         and not c.spam and c.caller_number <> ''
          and c.status in ('no_answer', 'busy', 'failed', 'canceled', 'voicemail')
          and not exists (select 1 from calls d where d.company_id = c.company_id
              and d.caller_number = c.caller_number and d.id > c.id) order by c.id desc limit ?"
     );
-    tx.all(sql(start).bind(scope.company()).bind(since).bind(limit))
+    tx.all(sql(start).bind(scope.company()).bind(scope.company()).bind(since).bind(limit))
 }
 
 fn statement(scope: Scope, filter: &Filter, page: Page) -> Sql {

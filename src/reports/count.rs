@@ -2,8 +2,10 @@
 //! somebody says that it was spam.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use tokio::time::Instant;
 
 use super::{Kind, Sums};
 use crate::calls::state::Status;
@@ -12,8 +14,12 @@ use crate::kernel::clock::Micros;
 use crate::kernel::id::{CallId, CompanyId, TrackerId};
 use crate::visits::attribute::Snapshot;
 
-/// Calls that are counted in one transaction.
-const AT_ONCE: i64 = 500;
+/// Calls that are counted in one transaction: a few milliseconds.
+const AT_ONCE: usize = 100;
+/// Others have the writer for so long between two of them.
+const PAUSE: Duration = Duration::from_millis(5);
+/// A run ends after this; the next one goes on.
+const RUN_FOR: Duration = Duration::from_secs(5);
 /// A name at most, in characters: sums are for reading.
 const NAME_CHARS_MAX: usize = 200;
 
@@ -72,13 +78,14 @@ impl FromRow for Due {
 /// # Errors
 /// The database's; what was counted until then stays so.
 pub async fn count_due(db: &Db) -> db::Result<usize> {
-    let mut all = 0;
+    let (mut all, until) = (0, Instant::now() + RUN_FOR);
     loop {
-        let looked_at = db.write("reports.count", |tx| step(tx)).await?;
+        let looked_at = db.write("reports.count", step).await?;
         all += looked_at;
-        if looked_at < usize::try_from(AT_ONCE).unwrap_or(usize::MAX) {
+        if looked_at < AT_ONCE || Instant::now() >= until {
             return Ok(all);
         }
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
@@ -88,7 +95,7 @@ fn step(tx: &mut Tx<'_>) -> db::Result<usize> {
              c.attribution, c.status, c.started_at, c.call_duration, c.is_first_time, c.spam, c.counted_day
              from calls c join companies co on co.id = c.company_id
              where c.count_due and c.finished_at is not null order by c.id limit ? {{for_update_of_c}}")
-        .bind(AT_ONCE),
+        .bind(i64::try_from(AT_ONCE).unwrap_or(i64::MAX)),
     )?;
     let mut sums: HashMap<Key, Sums> = HashMap::new();
     for call in &due {

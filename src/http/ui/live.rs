@@ -27,6 +27,8 @@ const LISTENERS_MAX: usize = 1_000;
 const LIFETIME: Duration = Duration::from_secs(10 * 60);
 /// Something is sent this often, so that nothing between us and the browser takes the stream for dead.
 const HEARTBEAT: Duration = Duration::from_secs(20);
+/// However much happens, a page is told so often at most: each time costs a read and the page itself.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 /// On several processes the one that we are isn't woken by what happens at another.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 
@@ -51,6 +53,7 @@ async fn listen(request: Request, listeners: Arc<Semaphore>) -> Answer {
         woken,
         last,
         until: now + LIFETIME,
+        looked_at: now,
         quiet_since: now - HEARTBEAT,
         _place: place,
     };
@@ -66,6 +69,7 @@ struct Listener {
     /// The company's last event that the page was told of.
     last: i64,
     until: Instant,
+    looked_at: Instant,
     quiet_since: Instant,
     _place: OwnedSemaphorePermit,
 }
@@ -85,6 +89,7 @@ impl Listener {
             if *self.shutdown.borrow() || Instant::now() >= self.until {
                 return None;
             }
+            self.looked_at = Instant::now();
             // A database that doesn't answer ends the stream: the browser comes again.
             let last = events::last_id(&self.ctx.db, self.scope).await.ok()?;
             if last > self.last {
@@ -94,9 +99,14 @@ impl Listener {
             if self.quiet_since.elapsed() >= HEARTBEAT {
                 return Some(b": still here\n\n");
             }
+            let woken = async {
+                let told = self.looked_at + TELL_EVERY;
+                let _ = self.woken.changed().await;
+                tokio::time::sleep_until(told).await;
+            };
             tokio::select! {
                 _ = self.shutdown.wait_for(|down| *down) => return None,
-                _ = self.woken.changed() => {}
+                () = woken => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
         }
