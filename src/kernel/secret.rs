@@ -20,6 +20,7 @@ pub enum Purpose {
     DebugLink,
     Flash,
     Setup,
+    Device,
 }
 
 impl Purpose {
@@ -33,6 +34,7 @@ impl Purpose {
             Purpose::DebugLink => b"debug link",
             Purpose::Flash => b"flash",
             Purpose::Setup => b"setup",
+            Purpose::Device => b"device",
         }
     }
 }

@@ -109,6 +109,30 @@ async fn guessing_is_refused_after_a_while_whatever_is_guessed() {
 }
 
 #[tokio::test]
+async fn whoever_fails_on_purpose_keeps_nobody_out_of_their_own_browser() {
+    let (app, mut own) = scene().await;
+    own.log_in(ANA, PASSWORD).await.location();
+    own.post("/logout").await.location();
+    let mut stranger = Browser::new(&app.api.base);
+    for _ in 0..10 {
+        stranger.log_in(ANA, "wrong horse battery").await.expect(401);
+    }
+    stranger.log_in(ANA, PASSWORD).await.expect(429);
+    own.log_in(ANA, PASSWORD).await.location();
+    // The browser is known for its user alone, and can't guess for ever either.
+    add_user(&app.ctx, "bob@agency.example", None).await;
+    for email in ["bob@agency.example", ANA] {
+        for _ in 0..10 {
+            own.log_in(email, "wrong horse battery").await.expect(401);
+        }
+        own.log_in(email, PASSWORD).await.expect(429);
+    }
+    let mut forged = Browser::new(&app.api.base);
+    forged.device = own.device.map(|cookie| cookie + "x");
+    forged.log_in(ANA, PASSWORD).await.expect(429);
+}
+
+#[tokio::test]
 async fn one_client_can_not_try_many_users() {
     let (_app, mut browser) = scene().await;
     // What can't be an address counts for the client only.

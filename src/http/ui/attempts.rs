@@ -2,9 +2,9 @@
 //! many places, and for each client address, so that many can't be guessed from one. In memory, for each node
 //! by itself.
 //!
-//! Known quirks: whoever keeps failing for somebody else's e-mail address keeps that user from logging in
-//! (not from pages where they are logged in already). Behind a proxy all clients share its address, which is
-//! why that limit is generous.
+//! A browser in which the user has logged in before is counted by itself ([`super::device`]): whoever keeps failing for
+//! somebody else's e-mail address keeps them from logging in at new browsers only. Behind a proxy all clients share its
+//! address, which is why that limit is generous.
 
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
@@ -30,12 +30,18 @@ struct Limit {
 /// All attempts that aren't forgiven yet.
 pub(super) struct Attempts {
     by_email: Buckets,
+    /// Of browsers that are known, by the same limit.
+    by_device: Buckets,
     by_address: Buckets,
 }
 
 impl Default for Attempts {
     fn default() -> Attempts {
-        Attempts { by_email: Buckets::new(BY_EMAIL), by_address: Buckets::new(BY_ADDRESS) }
+        Attempts {
+            by_email: Buckets::new(BY_EMAIL),
+            by_device: Buckets::new(BY_EMAIL),
+            by_address: Buckets::new(BY_ADDRESS),
+        }
     }
 }
 
@@ -54,6 +60,19 @@ impl Attempts {
             self.by_address.take(client(address), now)?;
         }
         email.map_or(Ok(()), |email| self.by_email.take(email, now))
+    }
+
+    /// As [`Attempts::count`], for a browser that is known.
+    ///
+    /// # Errors
+    /// As [`Attempts::count`].
+    pub(super) fn count_known(&self, device: &str, now: Micros) -> Result<(), Duration> {
+        self.by_device.take(device, now)
+    }
+
+    /// As [`Attempts::forgive`], for a browser that is known.
+    pub(super) fn forgive_known(&self, device: &str) {
+        self.by_device.give_back(device);
     }
 
     /// An attempt that was counted succeeded: it doesn't count.

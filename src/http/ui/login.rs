@@ -14,6 +14,7 @@ use axum::routing::{get, post};
 use axum::{Extension, Router};
 
 use super::attempts::Attempts;
+use super::device;
 use super::error::PageError;
 use super::gate::{self, Answer};
 use super::view::Frame;
@@ -82,7 +83,13 @@ async fn log_in(
     let (typed, password, next) = (field(&form, "email"), field(&form, "password"), field(&form, "next"));
     let email = Email::parse(&typed);
     let address: Option<IpAddr> = peer.map(|Extension(ConnectInfo(address))| address.ip());
-    if let Err(wait) = attempts.count(email.as_ref(), address, state.ctx.clock.now()) {
+    let device = email.as_ref().and_then(|email| device::known(&state.ctx, &headers, email));
+    let now = state.ctx.clock.now();
+    let counted = match &device {
+        Some(device) => attempts.count_known(device, now),
+        None => attempts.count(email.as_ref(), address, now),
+    };
+    if let Err(wait) = counted {
         tracing::warn!("a login was refused: too many failed before");
         let failure = "Too many logins failed. Wait a few minutes and try again.";
         let mut page = LoginPage::answer(&typed, local(&next), StatusCode::TOO_MANY_REQUESTS, failure)?;
@@ -91,10 +98,18 @@ async fn log_in(
     }
     match users::log_in(&state.ctx.db, &state.ctx.seed, email.clone(), password).await {
         Ok(Some(login)) => {
-            attempts.forgive(email.as_ref(), address);
+            match &device {
+                Some(device) => attempts.forgive_known(device),
+                None => attempts.forgive(email.as_ref(), address),
+            }
             tracing::info!(user.id = login.user.0, "a user logged in");
-            let cookie = gate::cookie(&state.ctx, &login.token);
-            Ok(([(SET_COOKIE, cookie)], Redirect::to(local(&next))).into_response())
+            let mut response = Redirect::to(local(&next)).into_response();
+            let cookies = response.headers_mut();
+            cookies.append(SET_COOKIE, gate::cookie(&state.ctx, &login.token));
+            if let (Some(email), None) = (&email, &device) {
+                cookies.append(SET_COOKIE, device::cookie(&state.ctx, email));
+            }
+            Ok(response)
         }
         Ok(None) => {
             let failure = "The e-mail address or the password is wrong.";

@@ -12,6 +12,7 @@ mod chart;
 mod checklist;
 mod companies;
 mod deliveries;
+mod device;
 mod error;
 mod events;
 mod flash;

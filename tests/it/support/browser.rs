@@ -18,6 +18,8 @@ pub struct Browser {
     pub cookie: Option<String>,
     /// What the page before told the next one.
     flash: Option<String>,
+    /// Says that somebody has logged in here before.
+    pub device: Option<String>,
 }
 
 /// An answer, read to its end.
@@ -68,7 +70,7 @@ impl Shown {
 impl Browser {
     pub fn new(base: &str) -> Browser {
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Browser { http, base: base.to_owned(), cookie: None, flash: None }
+        Browser { http, base: base.to_owned(), cookie: None, flash: None, device: None }
     }
 
     /// In which a new user has logged in.
@@ -109,13 +111,10 @@ impl Browser {
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));
-        match &self.cookie {
-            Some(cookie) => {
-                let flash = self.flash.as_deref().unwrap_or("theme=dark");
-                request.header(COOKIE, format!("{flash}; {cookie}"))
-            }
-            None => request,
-        }
+        let cookies = ["theme=dark"].into_iter();
+        let cookies =
+            cookies.chain([&self.flash, &self.device, &self.cookie].into_iter().filter_map(|c| c.as_deref()));
+        request.header(COOKIE, cookies.collect::<Vec<_>>().join("; "))
     }
 
     pub async fn send(&mut self, request: RequestBuilder) -> Shown {
@@ -124,9 +123,10 @@ impl Browser {
             let set = set.to_str().unwrap();
             let pair = set.split(';').next().unwrap().to_owned();
             let kept = (!set.contains("Max-Age=0")).then_some(pair.clone());
-            match pair.contains("flash=") {
-                true => self.flash = kept,
-                false => self.cookie = kept,
+            match pair.split('=').next().unwrap_or_default() {
+                name if name.ends_with("flash") => self.flash = kept,
+                name if name.ends_with("device") => self.device = kept,
+                _ => self.cookie = kept,
             }
         }
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
