@@ -117,9 +117,9 @@ fn statement(scope: Scope, filter: &Filter, page: Page) -> Sql {
         statement = statement.and(" and c.source_keyword = ?").bind(keyword);
     }
     if let Some(page) = &filter.landing_page {
-        let length = i64::try_from(page.chars().count()).unwrap_or(i64::MAX - 1);
-        statement = statement.and(" and (c.landing_page = ? or substr(c.landing_page, 1, ?) in (?, ?))");
-        statement = statement.bind(page).bind(length + 1).bind(format!("{page}?")).bind(format!("{page}#"));
+        let begins = "substr(c.landing_page, 1, length(cast(? as text)) + 1) in (?, ?)";
+        statement = statement.and(&format!(" and (c.landing_page = ? or {begins})"));
+        statement = statement.bind(page).bind(page).bind(format!("{page}?")).bind(format!("{page}#"));
     }
     if let Some(first) = filter.is_first_time {
         statement = statement.and(" and c.is_first_time = ?").bind(first);
