@@ -1,12 +1,14 @@
 //! Finding calls again: one, or a filtered page of a company's, newest first.
 
+use std::collections::HashMap;
+
 use super::fold;
 use super::row::{self, Call, SELECT};
 use super::state::Status;
 use crate::companies::Scope;
 use crate::db::{self, Db, Sql, Tx, sql};
 use crate::kernel::clock::Micros;
-use crate::kernel::id::{CallId, TrackerId};
+use crate::kernel::id::{CallId, SessionId, TrackerId, VisitorId};
 use crate::kernel::page::{Listed, Page};
 
 /// A search text at most, in characters.
@@ -90,6 +92,33 @@ pub fn to_return(tx: &mut Tx<'_>, scope: Scope, since: Micros, limit: i64) -> db
              and d.caller_number = c.caller_number and d.id > c.id) order by c.id desc limit ?"
     );
     tx.all(sql(start).bind(scope.company()).bind(scope.company()).bind(since).bind(limit))
+}
+
+/// The last call of each of these visits; visits that no call is credited to are left out.
+///
+/// # Errors
+/// The database's.
+pub fn of_sessions(
+    tx: &mut Tx<'_>,
+    scope: Scope,
+    sessions: &[SessionId],
+) -> db::Result<HashMap<SessionId, CallId>> {
+    let statement =
+        "select session_id, max(id) from calls where session_id {{in_ids}} and company_id = ? group by 1";
+    let statement = sql(statement).bind_ids(sessions.iter().map(|id| id.0)).bind(scope.company());
+    Ok(tx.all::<(SessionId, CallId)>(statement)?.into_iter().collect())
+}
+
+/// The calls that are credited to visits of a visitor, newest first.
+///
+/// # Errors
+/// The database's.
+pub fn of_visitor(tx: &mut Tx<'_>, scope: Scope, visitor: VisitorId, limit: i64) -> db::Result<Vec<Call>> {
+    let statement = format!(
+        "{SELECT} where c.company_id = ? and c.session_id in (select id from sessions where visitor_id = ?)
+         order by c.id desc limit ?"
+    );
+    tx.all(sql(statement).bind(scope.company()).bind(visitor).bind(limit))
 }
 
 fn statement(scope: Scope, filter: &Filter, page: Page) -> Sql {

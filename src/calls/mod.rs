@@ -21,7 +21,7 @@ pub mod state;
 pub mod update;
 
 pub use self::edit::{Edit, LEAD_STATUS_CHARS_MAX, NOTE_CHARS_MAX, TAG_CHARS_MAX, TAGS_MAX, edit};
-pub use self::list::{CallView, Filter, SEARCH_CHARS_MAX, get, list, to_return};
+pub use self::list::{CallView, Filter, SEARCH_CHARS_MAX, get, list, of_sessions, of_visitor, to_return};
 pub use self::plan::{fallback, hang_up, not_in_service};
 pub use self::record::{
     Next, Recorded, Via, announce_recordings, hold, record, record_late, record_recording,

@@ -56,6 +56,8 @@ pub struct Numbers {
 pub enum Source {
     /// Bought, of the tracker's number type and in the company's country.
     Buy { area_code: Option<String>, count: usize },
+    /// These are bought, which a search has shown.
+    Choose(Vec<PhoneNumber>),
     /// Numbers that the account has already.
     Attach(Vec<PhoneNumber>),
 }
@@ -67,7 +69,7 @@ impl Numbers {
             Source::Buy { area_code, count } if *count > BUY_MAX => {
                 Some(Bulk { carrier_id: self.carrier_id, area_code: area_code.clone(), count: *count })
             }
-            Source::Buy { .. } | Source::Attach(_) => None,
+            Source::Buy { .. } | Source::Choose(_) | Source::Attach(_) => None,
         }
     }
 }
@@ -76,7 +78,7 @@ impl Source {
     fn count(&self) -> usize {
         match self {
             Source::Buy { count, .. } => *count,
-            Source::Attach(numbers) => numbers.len(),
+            Source::Choose(numbers) | Source::Attach(numbers) => numbers.len(),
         }
     }
 }
@@ -122,6 +124,8 @@ pub enum Error {
     TooFew { found: usize },
     #[error("others were quicker to buy what the carrier has, or it can't be used; try another area code")]
     Outrun,
+    #[error("a number that was chosen isn't for sale any more; choose another")]
+    Taken,
     #[error("buying took too long and was undone; try again")]
     TookTooLong,
     #[error("there is no such number order")]
@@ -325,7 +329,14 @@ async fn obtain(ctx: &Ctx, scope: Scope, settings: &Settings, numbers: Numbers) 
             if !(1..=BUY_MAX).contains(&count) {
                 return Err(Error::Count);
             }
-            buy(ctx, scope, &place, settings, checked_area_code(area_code)?, count).await
+            let candidates = candidates(ctx, &place, settings, checked_area_code(area_code)?).await?;
+            buy(ctx, scope, &place, settings, candidates, count).await
+        }
+        Source::Choose(numbers) => {
+            let chosen = chosen(settings, numbers)?;
+            let count = chosen.len();
+            let bought = buy(ctx, scope, &place, settings, chosen, count).await;
+            bought.map_err(|error| if matches!(error, Error::TooFew { .. }) { Error::Taken } else { error })
         }
         Source::Attach(numbers) => attach(ctx, &place, settings, numbers).await,
     }
@@ -336,14 +347,13 @@ fn checked_area_code(text: Option<String>) -> Result<Option<String>, Error> {
     if text.as_ref().is_none_or(fits) { Ok(text) } else { Err(Error::AreaCode) }
 }
 
-async fn buy(
+/// What the carrier has of the tracker's kind, in an order of chance.
+async fn candidates(
     ctx: &Ctx,
-    scope: Scope,
     place: &Place,
     settings: &Settings,
     area_code: Option<String>,
-    count: usize,
-) -> Result<Obtained, Error> {
+) -> Result<Vec<PhoneNumber>, Error> {
     let query = NumberQuery {
         country: place.country.clone(),
         number_type: settings.number_type,
@@ -352,9 +362,38 @@ async fn buy(
         contains: None,
         limit: CANDIDATES_MAX,
     };
-    let mut candidates = place.client.search(&query).await?;
-    candidates.retain(|candidate| candidate.number != settings.destination);
+    let found = place.client.search(&query).await?;
+    let mut candidates: Vec<_> = found.into_iter().map(|available| available.number).collect();
+    candidates.retain(|candidate| *candidate != settings.destination);
     shuffle(&mut candidates, &ctx.seed);
+    Ok(candidates)
+}
+
+/// The numbers that are to be bought, if the tracker can have them.
+fn chosen(settings: &Settings, mut numbers: Vec<PhoneNumber>) -> Result<Vec<PhoneNumber>, Error> {
+    let wanted = settings.number_type;
+    numbers.sort();
+    numbers.dedup();
+    if !(1..=BUY_MAX).contains(&numbers.len()) {
+        return Err(Error::Count);
+    }
+    if let Some(number) = numbers.iter().find(|number| number.number_type() != wanted) {
+        return Err(Error::WrongType { number: number.clone(), wanted });
+    }
+    if numbers.contains(&settings.destination) {
+        return Err(trackers::Error::NumberIsDestination(settings.destination.clone()).into());
+    }
+    Ok(numbers)
+}
+
+async fn buy(
+    ctx: &Ctx,
+    scope: Scope,
+    place: &Place,
+    settings: &Settings,
+    candidates: Vec<PhoneNumber>,
+    count: usize,
+) -> Result<Obtained, Error> {
     let mut got = Obtained { carrier_id: place.carrier_id, numbers: vec![], purchases: vec![] };
     let buying = buy_some(ctx, scope, place, &settings.name, candidates, count, &mut got);
     let bought = match tokio::time::timeout(BUYING_TIME_MAX, buying).await {
@@ -374,7 +413,7 @@ async fn buy_some(
     scope: Scope,
     place: &Place,
     name: &str,
-    candidates: Vec<AvailableNumber>,
+    candidates: Vec<PhoneNumber>,
     count: usize,
     got: &mut Obtained,
 ) -> Result<(), Error> {
@@ -382,9 +421,9 @@ async fn buy_some(
         if got.numbers.len() == count {
             break;
         }
-        let begun = purchases::begin(ctx, scope, place.carrier_id, &candidate.number, None).await?;
+        let begun = purchases::begin(ctx, scope, place.carrier_id, &candidate, None).await?;
         let Some(purchase) = begun else { continue };
-        match place.client.buy(&candidate.number, &place.hooks, name).await {
+        match place.client.buy(&candidate, &place.hooks, name).await {
             Ok(owned) => {
                 got.purchases.push(purchase);
                 got.numbers.push(tracked(place.carrier_id, owned));

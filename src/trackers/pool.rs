@@ -190,6 +190,17 @@ pub fn take(tx: &mut Tx<'_>, scope: Scope, pool: &Pool, guest: Guest) -> db::Res
     }
 }
 
+/// How many numbers of each of these pools nobody else may have now; pools of which all are free are left out.
+///
+/// # Errors
+/// The database's.
+pub fn taken(tx: &mut Tx<'_>, scope: Scope, pools: &[TrackerId]) -> db::Result<HashMap<TrackerId, i64>> {
+    let statement = "select tracker_id, count(*) from tracking_numbers
+                     where tracker_id {{in_ids}} and company_id = ? and released_at is null and free_at > ? group by 1";
+    let statement = sql(statement).bind_ids(pools.iter().map(|id| id.0)).bind(scope.company()).bind(tx.now());
+    Ok(tx.all::<(TrackerId, i64)>(statement)?.into_iter().collect())
+}
+
 /// As [`take`], for a visitor who has never had a number of the pool.
 ///
 /// # Errors

@@ -1,6 +1,8 @@
 //! Visits for people: a list, and one with its pages and the reasons for the numbers that it was shown, as they were
 //! kept at the time.
 
+use std::collections::HashMap;
+
 use serde_json::{Value as Json, json};
 
 use super::Touch;
@@ -70,12 +72,12 @@ impl FromRow for PageView {
 #[derive(Clone, Debug)]
 pub struct Had {
     id: LeaseId,
-    number: String,
-    started_at: Micros,
-    seen_at: Micros,
-    live_until: Micros,
-    ended_at: Option<Micros>,
-    reused: bool,
+    pub number: String,
+    pub started_at: Micros,
+    pub seen_at: Micros,
+    pub live_until: Micros,
+    pub ended_at: Option<Micros>,
+    pub reused: bool,
 }
 
 impl FromRow for Had {
@@ -189,6 +191,16 @@ pub async fn list(db: &Db, scope: Scope, page: Page) -> db::Result<Listed<Sessio
         })
         .await?;
     Ok(Listed::new(rows, page, |session: &Session| session.id.0))
+}
+
+/// How many pages each of these visits had, from the second on; visits of one page are left out.
+///
+/// # Errors
+/// The database's.
+pub fn further_pages(tx: &mut Tx<'_>, sessions: &[SessionId]) -> db::Result<HashMap<SessionId, i64>> {
+    let statement = "select session_id, count(*) from page_views where session_id {{in_ids}} group by 1";
+    let statement = sql(statement).bind_ids(sessions.iter().map(|id| id.0));
+    Ok(tx.all::<(SessionId, i64)>(statement)?.into_iter().collect())
 }
 
 /// One visit; None if it isn't this company's.

@@ -89,6 +89,30 @@ async fn what_is_found_out_elsewhere_is_told_with_the_rest() {
 }
 
 #[tokio::test]
+async fn numbers_of_choice_are_bought_or_none() {
+    let app = TestApp::start().await;
+    let (company, carrier) = connected(&app).await;
+    let path = company.path("/trackers");
+    let chosen = json!({ "choose": [ON_SALE[1]] });
+    let made = company.api.post(&path, &tracker(&chosen)).await.expect(201);
+    assert_eq!(made.json["phone_numbers"][0]["number"], ON_SALE[1]);
+    assert_eq!(carrier.owned(), [ON_SALE[1]]);
+    // One of them is a tracker's already, which is found out when the other is bought: that goes back.
+    let both = json!({ "choose": [ON_SALE[0], ON_SALE[1]] });
+    company.api.post(&path, &tracker(&both)).await.expect_problem(422, "unprocessable");
+    let of_another_kind = company.api.post(&path, &tracker(&json!({ "choose": ["+18005550101"] }))).await;
+    assert_eq!(of_another_kind.expect_problem(400, "validation").fields(), ["numbers"]);
+    let own = json!({ "choose": [DESTINATION] });
+    company.api.post(&path, &tracker(&own)).await.expect_problem(400, "validation");
+    let two = json!({ "choose": [ON_SALE[0]], "buy": {} });
+    company.api.post(&path, &tracker(&two)).await.expect_problem(400, "validation");
+    assert_eq!(company.api.get(&path).await.ids().len(), 1);
+    let more = company.path(&format!("/trackers/{}/numbers", made.json["id"]));
+    let grown = company.api.post(&more, &json!({ "numbers": { "choose": [ON_SALE[2]] } })).await.expect(200);
+    assert_eq!(grown.json["phone_numbers"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
 async fn a_signalwire_account_needs_its_signing_key() {
     let app = TestApp::start().await;
     let company = app.company("Acme").await;

@@ -56,6 +56,7 @@ mod ui_calls;
 mod ui_login;
 mod ui_looks;
 mod ui_pages;
+mod ui_trackers;
 mod ui_webhooks;
 mod usage;
 mod verifiers;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use calltracker::events;
 use calltracker::kernel::page::Page;
+use calltracker::trackers::TrackerType;
 
 use crate::support::TestApp;
 use crate::support::agency::{Agency, ESCAPED, HOSTILE};
@@ -27,6 +28,12 @@ pub async fn scene() -> (Agency, Vec<Known>) {
     calltracker::reports::count_due(&agency.app.ctx.db).await.unwrap();
     let delivery = agency.tried_delivery(webhook).await;
     agency.alert(webhook).await;
+    let campaign = agency.shown_tracker(TrackerType::Campaign, 5, 1).await;
+    let pool = agency.shown_tracker(TrackerType::NumberPool, 7, 5).await;
+    agency.order(pool).await;
+    let visit = agency.visit().await;
+    agency.credit(answered, visit).await;
+    agency.blocked().await;
     let known = |template, rest: String| Known { template, path: agency.path(&rest) };
     let pages = vec![
         known("overview.html", "/overview".to_owned()),
@@ -42,6 +49,19 @@ pub async fn scene() -> (Agency, Vec<Known>) {
         known("webhook.html", format!("/webhooks/{webhook}")),
         known("webhook.html", format!("/webhooks/{webhook}?state=held")),
         known("alerts.html", "/alerts".to_owned()),
+        known("trackers.html", "/trackers".to_owned()),
+        known("tracker_kind.html", "/trackers/new".to_owned()),
+        known("tracker_form.html", "/trackers/new?tracker_type=offline".to_owned()),
+        known("tracker_form.html", "/trackers/new?tracker_type=campaign".to_owned()),
+        known("tracker_form.html", "/trackers/new?tracker_type=number_pool".to_owned()),
+        known("tracker.html", "/trackers/1".to_owned()),
+        known("tracker.html", format!("/trackers/{campaign}")),
+        known("tracker.html", format!("/trackers/{pool}")),
+        known("tracker_form.html", format!("/trackers/{pool}/edit")),
+        known("script.html", "/script".to_owned()),
+        known("visits.html", "/visits".to_owned()),
+        known("visit.html", format!("/visits/{visit}")),
+        known("blocked_callers.html", "/blocked-callers".to_owned()),
         known("delivery.html", format!("/webhooks/{webhook}/deliveries/{delivery}")),
     ];
     (agency, pages)
@@ -81,7 +101,7 @@ async fn every_template_is_shown_somewhere() {
     Browser::new(&fresh.api.base).get(path).await.expect(200);
     rendered.extend(["companies.html", "error.html", "login.html", "setup.html"].map(str::to_owned));
     // Parts of all the others.
-    rendered.extend(["frame.html", "parts.html"].map(str::to_owned));
+    rendered.extend(["frame.html", "parts.html", "tracker_parts.html"].map(str::to_owned));
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
     let files = std::fs::read_dir(folder).unwrap();
     let all: BTreeSet<_> = files.map(|f| f.unwrap().file_name().into_string().unwrap()).collect();
@@ -115,7 +135,10 @@ async fn pages_look_as_they_did() {
 fn tidy(text: &str) -> String {
     let lines = text.lines().filter(|line| !line.trim().is_empty());
     let text = lines.collect::<Vec<_>>().join("\n");
-    cut_behind(&cut_behind(&text, "msg_", 26), "?v=", 12)
+    let text = cut_behind(&cut_behind(&text, "msg_", 26), "?v=", 12);
+    // The script: a site's key, the hashes of its text, and a link that expires.
+    let text = cut_behind(&cut_behind(&text, "/dni/", 37), "/tracker-", 16);
+    cut_behind(&cut_behind(&text, "sha384-", 64), "ct_debug=", 54)
 }
 
 /// Cuts so many characters behind each `mark`.
@@ -124,6 +147,21 @@ fn cut_behind(text: &str, mark: &str, count: usize) -> String {
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |so_far, part| so_far + mark + "…" + &part[count..])
 }
+
+/// Pages that each company has.
+const LISTS: [&str; 11] = [
+    "/overview",
+    "/calls",
+    "/events",
+    "/catalogue",
+    "/new",
+    "/webhooks",
+    "/alerts",
+    "/trackers",
+    "/script",
+    "/visits",
+    "/blocked-callers",
+];
 
 #[tokio::test]
 async fn another_companys_pages_and_buttons_do_not_exist() {
@@ -139,9 +177,7 @@ async fn another_companys_pages_and_buttons_do_not_exist() {
         assert!(stranger.get(path).await.location().starts_with("/login?next="));
         // Under the other company's own path there is no such thing either, whoever asks.
         let moved = path.replace(&ours, &other.path(""));
-        let is_list = ["/overview", "/calls", "/events", "/catalogue", "/new", "/webhooks", "/alerts"]
-            .iter()
-            .any(|list| moved.ends_with(list));
+        let is_list = LISTS.iter().any(|list| moved.ends_with(list)) || moved.contains("/new?");
         for browser in [&mut bob, &mut ana] {
             let shown = browser.get(&moved).await.expect(if is_list { 200 } else { 404 });
             shown.assert_lacks("Billboard");
@@ -162,6 +198,12 @@ async fn another_companys_pages_and_buttons_do_not_exist() {
         webhook.to_owned(),
         format!("{delivery}/resend"),
         format!("{ours}/alerts/1/acknowledge"),
+        format!("{ours}/trackers/1"),
+        format!("{ours}/trackers/1/numbers"),
+        format!("{ours}/trackers/1/size"),
+        format!("{ours}/trackers/1/delete"),
+        format!("{ours}/number-orders/1/cancel"),
+        format!("{ours}/blocked-callers/1/unblock"),
     ] {
         bob.post(&button).await.expect(404);
         ana.post(&button.replace(&ours, &other.path(""))).await.expect(404);
@@ -199,6 +241,10 @@ async fn empty_pages_say_what_to_do() {
         ("/events", "Nothing has happened yet"),
         ("/webhooks", "No webhooks yet"),
         ("/alerts", "No alerts"),
+        ("/trackers", "No trackers yet"),
+        ("/trackers/new", "connect an account"),
+        ("/visits", "No visits yet"),
+        ("/blocked-callers", "Nobody is blocked"),
     ] {
         browser.get(&company.path(rest)).await.expect(200).assert_has(text);
     }

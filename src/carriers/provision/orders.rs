@@ -25,6 +25,8 @@ use crate::trackers::{self, Settings, TrackerType};
 
 /// Orders of one company that are buying at a time.
 pub const BUYING_MAX: i64 = 10;
+/// Orders that [`recent`] gives at most.
+const RECENT_MAX: i64 = 20;
 /// A carrier that has sold nothing and failed for so long won't get over it by itself.
 const FAILING_MAX: Duration = Duration::from_secs(10 * 60);
 /// Wait behind the first failure, which each further one doubles.
@@ -314,6 +316,19 @@ pub async fn list(db: &Db, scope: Scope, page: Page) -> db::Result<Listed<Order>
         })
         .await?;
     Ok(Listed::new(rows, page, |order: &Order| order.id.0))
+}
+
+/// The orders that are buying or have ended since, newest first.
+///
+/// # Errors
+/// The database's.
+pub fn recent(tx: &mut Tx<'_>, scope: Scope, since: Micros) -> db::Result<Vec<Order>> {
+    tx.all(
+        of(scope)
+            .and(" and (state = 'buying' or finished_at > ?) order by id desc limit ?")
+            .bind(since)
+            .bind(RECENT_MAX),
+    )
 }
 
 /// Ends an order; what was bought goes back. One that was cancelled stays so.

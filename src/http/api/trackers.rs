@@ -63,6 +63,11 @@ const NUMBER_SOURCES: &[Field] = &[
         "Buys numbers of the tracker's `number_type` in the company's country.",
     ),
     Field::new(
+        "choose",
+        Kind::List { of: &OWN_NUMBER, min: 1, max: BUY_MAX },
+        "Buys these very numbers, as a look for numbers to buy has shown them.",
+    ),
+    Field::new(
         "attach",
         Kind::List { of: &OWN_NUMBER, min: 1, max: ATTACH_MAX },
         "Takes numbers that the carrier account has already.",
@@ -307,6 +312,7 @@ pub(super) const ROUTES: &[Route] = &[
 #[serde(rename_all = "snake_case")]
 enum Wanted {
     Buy { area_code: Option<String>, count: Option<usize> },
+    Choose(Vec<String>),
     Attach(Vec<String>),
 }
 
@@ -315,12 +321,15 @@ fn numbers(body: &Values) -> Numbers {
         Wanted::Buy { area_code, count } => {
             Source::Buy { area_code, count: count.or(body.get("number_pool_size")).unwrap_or(1) }
         }
-        Wanted::Attach(texts) => {
-            let number = |text: &String| PhoneNumber::from_e164(text);
-            Source::Attach(texts.iter().filter_map(number).collect())
-        }
+        Wanted::Choose(texts) => Source::Choose(parsed(&texts)),
+        Wanted::Attach(texts) => Source::Attach(parsed(&texts)),
     };
     Numbers { carrier_id: body.get("carrier_id").map(CarrierId), source }
+}
+
+/// The table's rule let only numbers through.
+fn parsed(texts: &[String]) -> Vec<PhoneNumber> {
+    texts.iter().filter_map(|text| PhoneNumber::from_e164(text)).collect()
 }
 
 fn destination(body: &Values) -> Option<PhoneNumber> {
@@ -438,7 +447,7 @@ async fn check_new(ctx: &Ctx, body: &Values, errors: &mut Errors) -> Result<(), 
     let size: Option<usize> = body.get("number_pool_size");
     let (bought, attached) = match body.get("numbers") {
         Some(Wanted::Buy { count, .. }) => (count, None),
-        Some(Wanted::Attach(numbers)) => (None, Some(numbers.len())),
+        Some(Wanted::Choose(numbers) | Wanted::Attach(numbers)) => (None, Some(numbers.len())),
         None => (None, None),
     };
     if size.is_some() && !is_pool {

@@ -99,9 +99,11 @@ impl From<provision::Error> for Problem {
             Error::NoSuchTracker | Error::NoSuchOrder => Problem::not_found(),
             Error::Count | Error::AttachCount | Error::WrongType { .. } => Problem::field("numbers", text),
             Error::AreaCode => Problem::field("area_code", "must be three digits"),
-            Error::NotOwned(_) | Error::HooksIgnored(_) | Error::TooFew { .. } | Error::Outrun => {
-                Problem::new(Kind::Unprocessable, text)
-            }
+            Error::NotOwned(_)
+            | Error::HooksIgnored(_)
+            | Error::TooFew { .. }
+            | Error::Outrun
+            | Error::Taken => Problem::new(Kind::Unprocessable, text),
             Error::TookTooLong => Problem::new(Kind::Carrier, text),
             Error::MaybeSent(_) => Problem::new(Kind::Carrier, text).but_perhaps_done(),
             Error::SentUnwritten { .. } => Problem::internal(text).but_perhaps_done(),

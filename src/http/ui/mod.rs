@@ -5,6 +5,7 @@
 mod alerts;
 mod assets;
 mod attempts;
+mod blocked;
 mod call;
 mod calls;
 mod catalogue;
@@ -22,8 +23,12 @@ mod live;
 mod login;
 mod overview;
 mod replays;
+mod script;
 pub mod setup;
+mod tracker_form;
+mod trackers;
 mod view;
+mod visits;
 mod webhooks;
 
 use std::panic::AssertUnwindSafe;
@@ -66,6 +71,10 @@ pub(super) fn router() -> Router<AppState> {
         .merge(live::router())
         .merge(catalogue::router())
         .merge(replays::router())
+        .merge(trackers::router())
+        .merge(script::router())
+        .merge(visits::router())
+        .merge(blocked::router())
         .route("/companies/{company_id}/{*rest}", gate::page(async |_| Err(PageError::NotFound)))
         .layer(Extension(Arc::new(Attempts::default())))
         .merge(assets::router())

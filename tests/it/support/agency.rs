@@ -6,11 +6,12 @@ use calltracker::calls::update::{Arrival, Attestation, DialEnd, DialOutcome, End
 use calltracker::calls::{self, Recorded, Via};
 use calltracker::carriers::accounts;
 use calltracker::db::{self, Tx, sql};
-use calltracker::kernel::id::{AlertId, CallId, CarrierId, WebhookId};
+use calltracker::kernel::id::{AlertId, CallId, CarrierId, NumberOrderId, SessionId, TrackerId, WebhookId};
 use calltracker::recordings::files::Kept;
 use calltracker::recordings::link::Links;
 use calltracker::recordings::{self, Format, update as told};
-use calltracker::trackers::{self, OwnedNumber, Settings};
+use calltracker::trackers::{self, OwnedNumber, Settings, TrackerType, blocked};
+use calltracker::visits::attribute::Snapshot;
 use calltracker::voicemails::{self, update::Update as Transcribed};
 use calltracker::webhooks::{self, Subscription};
 
@@ -22,6 +23,9 @@ pub const HOSTILE: &str = "\"'></td></pre><script>alert(1)</script>";
 /// What becomes of its script.
 pub const ESCAPED: &str = "&#60;script&#62;alert(1)&#60;/script&#62;";
 
+/// Visits of programs aren't counted.
+const CHROME: &str =
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/148.0.0.0 Safari/537.36";
 const NUMBER: &str = "+12705550101";
 
 /// See the module.
@@ -56,6 +60,81 @@ impl Agency {
         app.ctx.db.write("test", create).await.unwrap();
         let links = Links::of(&app.ctx);
         Agency { company, via: Via { scope, carrier }, links, app }
+    }
+
+    /// A tracker whose numbers the web site shows: `tracker_type`, and numbers that begin with `+1502555` and this digit.
+    pub async fn shown_tracker(&self, tracker_type: TrackerType, digit: u8, count: u8) -> TrackerId {
+        let (scope, carrier_id) = (self.company.scope, self.via.carrier);
+        let named = Settings {
+            name: format!("{} {HOSTILE}", tracker_type.as_str()),
+            tracker_type,
+            swap_target: "(270) 315-2766".to_owned(),
+            campaign_source: "search".to_owned(),
+            campaign_search_from: "bing".to_owned(),
+            ..settings()
+        };
+        let owned = |n: u8| OwnedNumber {
+            carrier_id,
+            carrier_number_id: format!("PN{digit}{n:03}"),
+            number: number(&format!("+1502555{digit}{n:03}")),
+        };
+        let owned: Vec<OwnedNumber> = (0..count).map(owned).collect();
+        let create = move |tx: &mut Tx<'_>| trackers::create(tx, scope, &named, &owned);
+        self.app.ctx.db.write("test", create).await.unwrap().tracker.id
+    }
+
+    /// An order that has bought some of the numbers for a pool and won't go on by itself.
+    pub async fn order(&self, pool: TrackerId) -> NumberOrderId {
+        let (company, carrier) = (self.company.id, self.via.carrier);
+        let insert =
+            "insert into number_orders (company_id, carrier_id, kind, tracker_id, tracker_name, settings,
+                      area_code, wanted, bought, state, error, failures, due_at, created_at)
+                      values (?, ?, 'grow', ?, ?, '', '', 25, 4, 'buying', ?, 0, ?, ?) returning id";
+        let made = move |tx: &mut Tx<'_>| {
+            let values = sql(insert).bind(company).bind(carrier).bind(pool).bind(format!("Pool {HOSTILE}"));
+            tx.one::<(NumberOrderId,)>(values.bind(HOSTILE).bind(i64::MAX).bind(tx.now()))
+        };
+        self.app.write(made).await.0
+    }
+
+    /// A visit of the web site with two pages, which came from a search.
+    pub async fn visit(&self) -> SessionId {
+        let company = self.company.reader.get(&self.company.path("")).await.expect(200);
+        let key = company.json["site_key"].as_str().expect("it is a text").to_owned();
+        let url = format!("{}dni/{key}/session", self.app.ctx.public_url);
+        let mut ours = serde_json::json!({ "visitor": "", "session": "" });
+        for page in ["/", "/contact"] {
+            let mut to = url::Url::parse("https://www.example.com").unwrap().join(page).unwrap();
+            let parameters = [("utm_source", "google"), ("utm_medium", "cpc"), ("utm_term", HOSTILE)];
+            to.query_pairs_mut().extend_pairs(parameters);
+            let body = serde_json::json!({
+                "visitor": ours["visitor"], "session": ours["session"], "url": to.as_str(), "referrer": "",
+                "title": format!("A page {HOSTILE}"), "consent": true, "take": true, "test": false, "debug": "",
+            });
+            let request = reqwest::Client::new().post(&url).header("content-type", "text/plain");
+            let request = request.header("user-agent", CHROME);
+            let answer = request.body(body.to_string()).send().await.expect("the server answers");
+            assert_eq!(answer.status(), 200);
+            ours = answer.json().await.expect("the answer is JSON");
+        }
+        // What pools were asked is counted a moment later.
+        self.app.write_beats().await;
+        self.app.write(|tx| tx.one::<(SessionId,)>(sql("select max(id) from sessions"))).await.0
+    }
+
+    /// The call is the visit's.
+    pub async fn credit(&self, call: CallId, visit: SessionId) {
+        let kept = Snapshot { session_id: Some(visit.0), ..Snapshot::default() };
+        let kept = serde_json::to_string(&kept).unwrap();
+        let credit = "update calls set session_id = ?, attribution = ? where id = ?";
+        self.app.write(move |tx| tx.execute(sql(credit).bind(visit).bind(&kept).bind(call))).await;
+    }
+
+    /// Somebody whose calls are refused.
+    pub async fn blocked(&self) {
+        let (scope, note) = (self.company.scope, format!("Sells things {HOSTILE}"));
+        let block = move |tx: &mut Tx<'_>| blocked::block(tx, scope, &number("+12705550188"), &note);
+        self.app.write(block).await;
     }
 
     /// A path below the company.
