@@ -4,8 +4,10 @@
 use ring::digest::{SHA256, digest};
 
 use crate::companies::Scope;
-use crate::db::{self, FromRow, Row, Tx, sql};
+use crate::db::{self, Db, FromRow, Row, Tx, sql};
+use crate::kernel::clock::Micros;
 use crate::kernel::id::{self, CompanyId, TokenId};
+use crate::kernel::page::{Listed, Page};
 
 /// Who asks, as the token says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +45,61 @@ pub fn create(
     let text = id::secret("ct_", tx.seed());
     insert(tx, &text, name, company, can_write)?;
     Ok(text)
+}
+
+/// A token as it is listed: without its text, which nobody has but its owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    pub id: TokenId,
+    pub name: String,
+    pub can_write: bool,
+    pub created_at: Micros,
+    pub revoked_at: Option<Micros>,
+}
+
+impl FromRow for Token {
+    fn from_row(row: &mut Row<'_>) -> db::Result<Token> {
+        Ok(Token {
+            id: row.get()?,
+            name: row.get()?,
+            can_write: row.get()?,
+            created_at: row.get()?,
+            revoked_at: row.get()?,
+        })
+    }
+}
+
+/// A company's tokens, those that were revoked too, newest first.
+///
+/// # Errors
+/// The database's.
+pub async fn list(db: &Db, scope: Scope, page: Page) -> db::Result<Listed<Token>> {
+    let statement = "select id, name, can_write, created_at, revoked_at from tokens
+                     where company_id = ? and id < ? order by id desc limit ?";
+    let read = move |tx: &mut Tx<'_>| {
+        let statement = sql(statement).bind(scope.company()).bind(page.after.unwrap_or(i64::MAX));
+        tx.all(statement.bind(page.fetch_limit()))
+    };
+    let rows = db.read("tokens.list", read).await?;
+    Ok(Listed::new(rows, page, |token: &Token| token.id.0))
+}
+
+/// Ends a company's token at once. False: there is none, or it has ended already.
+///
+/// # Errors
+/// The database's.
+pub fn revoke(tx: &mut Tx<'_>, scope: Scope, id: TokenId) -> db::Result<bool> {
+    let statement = "update tokens set revoked_at = ? where company_id = ? and id = ? and revoked_at is null";
+    Ok(tx.execute(sql(statement).bind(tx.now()).bind(scope.company()).bind(id))? > 0)
+}
+
+/// What a token is called; "" if there is none.
+///
+/// # Errors
+/// The database's.
+pub fn name(tx: &mut Tx<'_>, id: TokenId) -> db::Result<String> {
+    let found: Option<(String,)> = tx.find(sql("select name from tokens where id = ?").bind(id))?;
+    Ok(found.map(|(name,)| name).unwrap_or_default())
 }
 
 /// Makes sure that this very token exists: for automation that chooses its own.

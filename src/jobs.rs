@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use crate::ctx::Ctx;
 use crate::db::{self, Lead, Wake};
 use crate::kernel::clock::Micros;
-use crate::{alerts, calls, carriers, http, messages, reports, usage, visits, voicemails, webhooks};
+use crate::{alerts, audit, calls, carriers, http, messages, reports, usage, visits, voicemails, webhooks};
 
 /// How often a process that doesn't lead asks whether it may, and one that does whether it still is.
 const ASK_LEAD_EVERY: Duration = Duration::from_secs(2);
@@ -49,7 +49,7 @@ pub struct Job {
 type Running = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 
 /// All of it but the delivery engine, which is a loop of its own.
-pub const JOBS: [Job; 16] = [
+pub const JOBS: [Job; 17] = [
     Job {
         name: "calls.settle",
         every: SECONDS_5,
@@ -139,6 +139,12 @@ pub const JOBS: [Job; 16] = [
         every: MINUTE,
         wake: None,
         run: |ctx, _| Box::pin(async move { done(visits::retention::run_once(&ctx).await) }),
+    },
+    Job {
+        name: "audit.retain",
+        every: MINUTES_10,
+        wake: None,
+        run: |ctx, _| Box::pin(async move { done(audit::retain(&ctx.db).await) }),
     },
     Job {
         name: "idempotency.sweep",

@@ -27,6 +27,7 @@ pub mod visits;
 pub mod alerts;
 pub mod trackers;
 
+pub mod audit;
 pub mod auth;
 pub mod events;
 pub mod users;

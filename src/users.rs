@@ -5,6 +5,9 @@
 //! Passwords are hashed by Argon2id with OWASP's parameters, on a thread that may block and never inside a
 //! transaction. How often somebody may try is decided where the tries come in (`http::ui`).
 
+pub mod invitations;
+pub mod members;
+
 use std::sync::LazyLock;
 use std::time::Duration;
 

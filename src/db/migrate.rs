@@ -20,6 +20,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0009_visits.sql"),
     include_str!("../../migrations/0010_roles.sql"),
     include_str!("../../migrations/0011_reports.sql"),
+    include_str!("../../migrations/0012_pages.sql"),
 ];
 
 /// Number of migrations that this program knows.

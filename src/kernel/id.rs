@@ -50,6 +50,8 @@ ids! {
     ReplayId;
     TokenId;
     UserId;
+    /// A link on which somebody becomes a user.
+    InvitationId;
     AlertId;
     /// A browser of a web site's visitor.
     VisitorId;

@@ -10,6 +10,7 @@
 mod json;
 pub mod opt_outs;
 pub mod outgoing;
+pub mod threads;
 pub mod update;
 
 use serde_json::{Value as Json, json};

@@ -30,6 +30,8 @@ use crate::kernel::phone::NumberType;
 /// How long after its end a period is counted at the earliest: a call is finished within seconds of its end.
 /// After an outage it may take longer, so a period also waits for the calls that ended in it.
 pub const SETTLE: Duration = Duration::from_secs(5 * 60);
+/// Periods that aren't counted for good are shown at most.
+const RUNNING_MAX: usize = 12;
 /// Companies that are looked at in one read.
 const COMPANIES_AT_ONCE: i64 = 500;
 
@@ -118,6 +120,46 @@ pub async fn list(db: &Db, scope: Scope, page: Page) -> db::Result<Listed<Usage>
         })
         .await?;
     Ok(Listed::new(rows, page, |usage: &Usage| usage.id.0))
+}
+
+/// A period that isn't counted for good yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Running {
+    pub start_date: String,
+    /// Not part of the period.
+    pub end_date: String,
+    /// It is over, and is counted for good in a moment.
+    pub is_over: bool,
+    /// Up to now.
+    pub counts: Counts,
+}
+
+/// The period that runs, and before it those that are over and not yet counted, newest first. Nothing is written.
+///
+/// # Errors
+/// The database's.
+pub fn running(tx: &mut Tx<'_>, scope: Scope) -> db::Result<Vec<Running>> {
+    let (company, now) = (scope.company(), tx.now());
+    let statement = format!("select {LEDGER} where c.id = ? and c.deleted_at is null");
+    let Some(mut ledger) = tx.find::<Ledger>(sql(statement).bind(company))? else { return Ok(Vec::new()) };
+    let mut open = Vec::new();
+    while open.len() < RUNNING_MAX
+        && let Some(next) = ledger.next()
+    {
+        let is_over = next.ended_at <= now;
+        open.push(Running {
+            start_date: next.period.start.to_string(),
+            end_date: next.period.end.to_string(),
+            is_over,
+            counts: count(tx, company, next.started_at, next.ended_at)?,
+        });
+        if !is_over {
+            break;
+        }
+        ledger.counted_until = Some((next.period.end.to_string(), next.ended_at));
+    }
+    open.reverse();
+    Ok(open)
 }
 
 /// Counts every period of every company that ended [`SETTLE`] or longer before `as_of`, oldest first, and tells
@@ -219,7 +261,7 @@ impl FromRow for Ledger {
     }
 }
 
-/// A period that is over.
+/// A period that isn't counted.
 struct Due {
     period: Period,
     started_at: Micros,
@@ -229,6 +271,11 @@ struct Due {
 impl Ledger {
     /// The next period, if it ended long enough before `as_of`.
     fn due(&self, as_of: Micros) -> Option<Due> {
+        self.next().filter(|next| next.ended_at.after(SETTLE) <= as_of)
+    }
+
+    /// The next period.
+    fn next(&self) -> Option<Due> {
         // Zones were checked when they were set; one that has gone since counts as UTC rather than never.
         let zone = TimeZone::get(&self.time_zone).unwrap_or(TimeZone::UTC);
         let (start, started_at) = match &self.counted_until {
@@ -241,7 +288,7 @@ impl Ledger {
         let period = Period::from(start, self.billing_day)?;
         // A zone that was moved east since may let the day begin before the last period ended.
         let ended_at = period::beginning_of(period.end, &zone)?.max(started_at);
-        (ended_at.after(SETTLE) <= as_of).then_some(Due { period, started_at, ended_at })
+        Some(Due { period, started_at, ended_at })
     }
 }
 

@@ -8,7 +8,7 @@ const RUNGS: [&[&str]; 12] = [
     &["db", "outbound", "config", "metrics"],
     &["companies"],
     &["ctx"],
-    &["auth", "users", "events"],
+    &["auth", "users", "events", "audit"],
     &["trackers", "alerts"],
     &["flows", "recordings", "visits"],
     &["calls", "messages"],

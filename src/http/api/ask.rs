@@ -15,6 +15,8 @@ use crate::http::problem::{Kind, Problem};
 /// What is asked.
 pub(in crate::http) struct Question {
     pub operation: &'static str,
+    /// The e-mail address of whoever asks.
+    pub user: String,
     /// The parts of the path by their names in the route.
     pub path: Vec<(String, String)>,
     /// The one in the path, which the caller may see.
@@ -55,6 +57,7 @@ pub(in crate::http) async fn ask(
         path: question.path,
         company: question.company,
         claim: None,
+        user: question.user,
     };
     let reply = if route.access == Access::Read {
         perform(route, request).await?

@@ -464,7 +464,7 @@ pub fn decode(
 ///
 /// # Errors
 /// As [`decode`].
-pub(super) fn read(body: &[u8], fields: &[Field], mode: Mode) -> Result<(Values, Errors), Problem> {
+pub(in crate::http) fn read(body: &[u8], fields: &[Field], mode: Mode) -> Result<(Values, Errors), Problem> {
     let node: Node = serde_json::from_slice(body).map_err(|error| {
         // serde_json's text ends with the line and the column.
         Problem::new(ProblemKind::MalformedBody, format!("The body is not JSON: {error}"))

@@ -25,6 +25,7 @@ mod events;
 mod install_check;
 mod messages;
 mod number_orders;
+pub(super) mod record;
 mod replays;
 pub(super) mod reports;
 mod trackers;
@@ -49,6 +50,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use self::fields::{Errors, Values, decode};
 use self::idempotency::{Claim, Claimed};
 use self::rate::Quota;
+use self::record::Change;
 use self::reply::Reply;
 use self::route::{Access, Route};
 use super::AppState;
@@ -119,6 +121,8 @@ pub struct Request {
     path: Vec<(String, String)>,
     company: Option<Company>,
     claim: Option<Claim>,
+    /// Who is logged in on the pages; "" for a token.
+    user: String,
 }
 
 impl Request {
@@ -232,6 +236,7 @@ async fn admit(
         path,
         company: who.company,
         claim: None,
+        user: String::new(),
     };
     if route.access == Access::Read {
         return perform(route, request).await;
@@ -289,12 +294,18 @@ async fn refusal(ctx: &Ctx, route: &Route, body: &Values, errors: Errors) -> Pro
 }
 
 async fn perform(route: &'static Route, request: Request) -> Result<Reply, Problem> {
-    caught(async {
+    let mut change = None;
+    let reply = caught(async {
         // Not before the claim: what was done once is answered the same, whatever is true now.
         check(&request.ctx, route, &request.body, Errors::default()).await?;
+        change = Change::begin(route, &request).await;
         (route.handler)(request).await
     })
-    .await
+    .await?;
+    if let Some(made) = change.and_then(|change| change.end(&reply)) {
+        made.write().await;
+    }
+    Ok(reply)
 }
 
 /// As [`perform`], once for each `Idempotency-Key`.

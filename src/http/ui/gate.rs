@@ -6,6 +6,7 @@
 //! comes from here, which a page can't forge: `Sec-Fetch-Site`, or `Origin` where a browser leaves that out
 //! (plain HTTP). Tokens hidden in forms would add nothing to that.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
@@ -20,10 +21,12 @@ use jiff::tz::TimeZone;
 use serde_json::Value as Json;
 use url::Url;
 
+use super::attempts::Attempts;
 use super::error::PageError;
 use super::flash::Flash;
 use super::form::{self, Ask, Input, Typed};
 use super::view::{Frame, Pages, Section};
+use crate::audit::NewEntry;
 use crate::auth::Caller;
 use crate::companies::{self, Company, Scope};
 use crate::ctx::Ctx;
@@ -31,6 +34,7 @@ use crate::http::AppState;
 use crate::http::api::ask::{Question, ask, route};
 use crate::http::api::fields::Values;
 use crate::http::api::params;
+use crate::http::api::record;
 use crate::http::problem::Problem;
 use crate::kernel::id::{CompanyId, Id};
 use crate::kernel::page::{Page, parse_cursor};
@@ -60,6 +64,10 @@ pub(super) struct Request {
     stopped: Vec<Webhook>,
     /// What the page before had to tell.
     pub flash: Flash,
+    /// How often passwords were tried.
+    pub attempts: Option<Arc<Attempts>>,
+    /// The token of the login that it came with.
+    pub login: String,
 }
 
 impl Request {
@@ -121,10 +129,23 @@ impl Request {
         query: String,
         body: Option<Json>,
     ) -> Result<Json, Problem> {
-        let User { company, can_write, .. } = self.user;
-        let question =
-            Question { operation, path: self.path.clone(), company: self.company.clone(), query, body };
+        let User { company, can_write, ref email, .. } = self.user;
+        let (user, path) = (email.clone(), self.path.clone());
+        let question = Question { operation, user, path, company: self.company.clone(), query, body };
         ask(&self.state, Caller { token: None, company, can_write }, question).await
+    }
+
+    /// Writes to the audit log what was changed without the API.
+    pub(super) async fn note(&self, operation: &'static str, body: &Json) {
+        let entry = NewEntry {
+            company: self.company.as_ref().map(|company| company.id),
+            actor: self.user.email.clone(),
+            operation: operation.to_owned(),
+            path: self.path.clone(),
+            body: body.clone(),
+            ..NewEntry::default()
+        };
+        record::write(&self.ctx, None, entry).await;
     }
 
     /// The filter of a list, by the table of the API's route: what was asked for, and the inputs of its form. What
@@ -190,7 +211,7 @@ where
     F: Fn(Request) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Answer> + Send,
 {
-    get(async move |State(state), path, request| answer(state, path, request, handler).await)
+    get(async move |State(state), path, request| answer(state, path, request, Who::MayWrite, handler).await)
 }
 
 /// As [`page`], for a button or a form of somebody who may change things.
@@ -199,13 +220,30 @@ where
     F: Fn(Request) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Answer> + Send,
 {
-    post(async move |State(state), path, request| answer(state, path, request, handler).await)
+    post(async move |State(state), path, request| answer(state, path, request, Who::MayWrite, handler).await)
+}
+
+/// As [`form`], for what everybody may change of their own.
+pub(super) fn own_form<F, Fut>(handler: F) -> MethodRouter<AppState>
+where
+    F: Fn(Request) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Answer> + Send,
+{
+    post(async move |State(state), path, request| answer(state, path, request, Who::Everybody, handler).await)
+}
+
+/// Who may send a form.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Who {
+    MayWrite,
+    Everybody,
 }
 
 async fn answer<F, Fut>(
     state: AppState,
     path: Result<RawPathParams, RawPathParamsRejection>,
     request: axum::extract::Request,
+    who: Who,
     handler: F,
 ) -> Response
 where
@@ -219,7 +257,7 @@ where
     };
     let flashed = parts.method.is_safe() && Flash::read(&state.ctx, &parts.headers).is_some();
     let prolonged = login.prolonged.then(|| token(&state.ctx, &parts.headers)).flatten();
-    let result = match admit(&state, login.user, path.ok(), &parts, body).await {
+    let result = match admit(&state, login.user, who, path.ok(), &parts, body).await {
         Ok(request) => handler(request).await,
         Err(error) => Err(error),
     };
@@ -253,6 +291,7 @@ async fn login(state: &AppState, parts: &Parts) -> Result<Login, PageError> {
 async fn admit(
     state: &AppState,
     user: User,
+    who: Who,
     path: Option<RawPathParams>,
     parts: &Parts,
     body: Body,
@@ -267,7 +306,7 @@ async fn admit(
         None => (None, Vec::new()),
         Some((_, id)) => company(ctx, &user, id).await.map(|(company, stopped)| (Some(company), stopped))?,
     };
-    if !parts.method.is_safe() && !user.can_write {
+    if !parts.method.is_safe() && !user.can_write && who == Who::MayWrite {
         return Err(PageError::Forbidden);
     }
     let typed = typed(body).await?;
@@ -283,6 +322,8 @@ async fn admit(
         company,
         stopped,
         flash,
+        attempts: parts.extensions.get::<Arc<Attempts>>().cloned(),
+        login: token(ctx, &parts.headers).unwrap_or_default().to_owned(),
     })
 }
 
