@@ -361,6 +361,19 @@ pub fn deactivated(tx: &mut Tx<'_>, scope: Scope) -> db::Result<Vec<Webhook>> {
     tx.all(sql(statement).bind(scope.company()).bind(TOLD_MAX))
 }
 
+/// How many don't deliver: those that were deactivated or never verified, and those that fail at the moment. One that was
+/// paused is as its owner wants it.
+///
+/// # Errors
+/// The database's.
+pub fn troubled(tx: &mut Tx<'_>, scope: Scope) -> db::Result<i64> {
+    let statement =
+        "select count(*) from webhooks where company_id = ? and deleted_at is null and status <> 'paused'
+                     and (status <> 'active' or failing_since is not null)";
+    let (count,) = tx.one::<(i64,)>(sql(statement).bind(scope.company()))?;
+    Ok(count)
+}
+
 /// Changes the settings. Another target has to be verified. None: no such webhook.
 ///
 /// # Errors

@@ -26,6 +26,8 @@ pub async fn scene() -> (Agency, Vec<Known>) {
     let webhook = agency.webhook(&format!("https://crm.example/{HOSTILE}")).await;
     let (answered, voicemail) = (agency.answered_call().await, agency.voicemail_call().await);
     calltracker::reports::count_due(&agency.app.ctx.db).await.unwrap();
+    let text = agency.texts().await;
+    agency.changed().await;
     let delivery = agency.tried_delivery(webhook).await;
     agency.alert(webhook).await;
     let campaign = agency.shown_tracker(TrackerType::Campaign, 5, 1).await;
@@ -62,6 +64,19 @@ pub async fn scene() -> (Agency, Vec<Known>) {
         known("visits.html", "/visits".to_owned()),
         known("visit.html", format!("/visits/{visit}")),
         known("blocked_callers.html", "/blocked-callers".to_owned()),
+        known("messages.html", "/messages".to_owned()),
+        known("webhook_form.html", "/messages/new".to_owned()),
+        known("thread.html", format!("/messages/{text}")),
+        known("voicemails.html", "/voicemails".to_owned()),
+        known("usage.html", "/usage".to_owned()),
+        known("settings.html", "/settings".to_owned()),
+        known("carriers.html", "/settings/carriers".to_owned()),
+        known("webhook_form.html", "/settings/carriers/new".to_owned()),
+        known("webhook_form.html", "/settings/carriers/1".to_owned()),
+        known("tokens.html", "/settings/tokens".to_owned()),
+        known("users.html", "/settings/users".to_owned()),
+        known("password.html", "/settings/password".to_owned()),
+        known("audit.html", "/settings/audit".to_owned()),
         known("delivery.html", format!("/webhooks/{webhook}/deliveries/{delivery}")),
     ];
     (agency, pages)
@@ -99,7 +114,14 @@ async fn every_template_is_shown_somewhere() {
     let setup = calltracker::http::ui::setup::url(&fresh.ctx);
     let path = &setup[setup.find("/setup").unwrap()..];
     Browser::new(&fresh.api.base).get(path).await.expect(200);
-    rendered.extend(["companies.html", "error.html", "login.html", "setup.html"].map(str::to_owned));
+    Browser::new(&agency.app.api.base)
+        .get("/invitation/none")
+        .await
+        .expect(404)
+        .assert_has("isn’t good any more");
+    rendered.extend(
+        ["companies.html", "error.html", "login.html", "setup.html", "invitation.html"].map(str::to_owned),
+    );
     // Parts of all the others.
     rendered.extend(["frame.html", "parts.html", "tracker_parts.html"].map(str::to_owned));
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
@@ -149,7 +171,7 @@ fn cut_behind(text: &str, mark: &str, count: usize) -> String {
 }
 
 /// Pages that each company has.
-const LISTS: [&str; 11] = [
+const LISTS: [&str; 20] = [
     "/overview",
     "/calls",
     "/events",
@@ -161,6 +183,15 @@ const LISTS: [&str; 11] = [
     "/script",
     "/visits",
     "/blocked-callers",
+    "/messages",
+    "/voicemails",
+    "/usage",
+    "/settings",
+    "/carriers",
+    "/tokens",
+    "/audit",
+    "/users",
+    "/password",
 ];
 
 #[tokio::test]
@@ -245,6 +276,11 @@ async fn empty_pages_say_what_to_do() {
         ("/trackers/new", "connect an account"),
         ("/visits", "No visits yet"),
         ("/blocked-callers", "Nobody is blocked"),
+        ("/messages", "No messages yet"),
+        ("/voicemails", "No voicemails yet"),
+        ("/usage", "No period is over yet"),
+        ("/settings/carriers", "No carrier yet"),
+        ("/settings/audit", "Nothing was changed yet"),
     ] {
         browser.get(&company.path(rest)).await.expect(200).assert_has(text);
     }

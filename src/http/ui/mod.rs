@@ -5,9 +5,11 @@
 mod alerts;
 mod assets;
 mod attempts;
+mod audit;
 mod blocked;
 mod call;
 mod calls;
+mod carriers;
 mod catalogue;
 mod chart;
 mod checklist;
@@ -19,16 +21,24 @@ mod events;
 mod flash;
 mod form;
 mod gate;
+mod invitation;
 mod live;
 mod login;
+mod messages;
 mod overview;
+mod people;
 mod replays;
 mod script;
+mod settings;
 pub mod setup;
+mod sheet;
+mod tokens;
 mod tracker_form;
 mod trackers;
+mod usage;
 mod view;
 mod visits;
+mod voicemails;
 mod webhooks;
 
 use std::panic::AssertUnwindSafe;
@@ -75,6 +85,15 @@ pub(super) fn router() -> Router<AppState> {
         .merge(script::router())
         .merge(visits::router())
         .merge(blocked::router())
+        .merge(messages::router())
+        .merge(voicemails::router())
+        .merge(usage::router())
+        .merge(settings::router())
+        .merge(carriers::router())
+        .merge(tokens::router())
+        .merge(audit::router())
+        .merge(people::router())
+        .merge(invitation::router())
         .route("/companies/{company_id}/{*rest}", gate::page(async |_| Err(PageError::NotFound)))
         .layer(Extension(Arc::new(Attempts::default())))
         .merge(assets::router())

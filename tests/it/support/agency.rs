@@ -6,14 +6,21 @@ use calltracker::calls::update::{Arrival, Attestation, DialEnd, DialOutcome, End
 use calltracker::calls::{self, Recorded, Via};
 use calltracker::carriers::accounts;
 use calltracker::db::{self, Tx, sql};
-use calltracker::kernel::id::{AlertId, CallId, CarrierId, NumberOrderId, SessionId, TrackerId, WebhookId};
+use calltracker::kernel::id::{
+    AlertId, CallId, CarrierId, MessageId, NumberOrderId, SessionId, TrackerId, WebhookId,
+};
+use calltracker::messages::update::{self as texts, Media};
+use calltracker::messages::{self, Received, outgoing};
 use calltracker::recordings::files::Kept;
 use calltracker::recordings::link::Links;
 use calltracker::recordings::{self, Format, update as told};
 use calltracker::trackers::{self, OwnedNumber, Settings, TrackerType, blocked};
+use calltracker::users::{Email, invitations};
 use calltracker::visits::attribute::Snapshot;
 use calltracker::voicemails::{self, update::Update as Transcribed};
 use calltracker::webhooks::{self, Subscription};
+use calltracker::{audit, auth};
+use serde_json::json;
 
 use super::world::{NOWHERE, new_account, number, settings};
 use super::{TestApp, TestCompany};
@@ -200,6 +207,52 @@ impl Agency {
         // The server does so too, at a time of its own; whoever is first, it is told once.
         voicemails::announce(&self.app.ctx).await.unwrap();
         id
+    }
+
+    /// A text that came in and one that couldn't be sent back; gives the first.
+    pub async fn texts(&self) -> MessageId {
+        let (via, scope) = (self.via, self.company.scope);
+        let picture = Media { url: NOWHERE.to_owned(), content_type: format!("image/{HOSTILE}") };
+        let arrival = texts::Arrival {
+            carrier_message_id: "SM1".to_owned(),
+            from: Some(number("+18183219876")),
+            to: NUMBER.to_owned(),
+            body: format!("Do you have time on Monday? {HOSTILE}"),
+            media: vec![picture],
+            segments: 1,
+            opt_out: None,
+        };
+        self.app
+            .write(move |tx| {
+                let received = messages::receive(tx, via.carrier, scope, &arrival)?;
+                let Received::New(id) = received else { panic!("{received:?}") };
+                let text = messages::find(tx, scope, id)?.unwrap();
+                let body = outgoing::Body::parse(&format!("Yes, at nine. {HOSTILE}")).unwrap();
+                let draft = outgoing::Draft { tracker_id: text.tracker_id, to: number("+18183219876"), body };
+                let prepared = outgoing::prepare(tx, scope, &draft).unwrap();
+                outgoing::failed(tx, scope, prepared.id, HOSTILE, Some(30_005))?;
+                db::Result::Ok(id)
+            })
+            .await
+    }
+
+    /// A change by a user with a strange name, in the audit log.
+    pub async fn changed(&self) {
+        let entry = audit::NewEntry {
+            company: Some(self.company.id),
+            actor: format!("{HOSTILE}@agency.example"),
+            operation: "update_company".to_owned(),
+            path: vec![("company_id".to_owned(), "1".to_owned())],
+            body: json!({ "name": HOSTILE }),
+            before: json!({ "name": "Acme" }),
+            after: json!({ "name": HOSTILE }),
+        };
+        self.app.write(move |tx| audit::record(tx, &entry)).await;
+        let (scope, name) = (self.company.scope, format!("CRM {HOSTILE}"));
+        self.app.write(move |tx| auth::create(tx, &name, Some(scope.company()), false)).await;
+        let email = Email::parse(&format!("{HOSTILE}@acme.example")).unwrap();
+        let invite = self.app.ctx.db.write("test", move |tx| invitations::invite(tx, scope, &email, true));
+        invite.await.unwrap();
     }
 
     async fn tell(&self, id: &str, fact: Fact) -> CallId {

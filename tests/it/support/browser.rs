@@ -2,10 +2,13 @@
 //! with each form that it comes from the same site.
 
 use calltracker::ctx::Ctx;
+use calltracker::db::sql;
 use calltracker::kernel::id::CompanyId;
 use calltracker::users::{self, Email, NewPassword, User};
 use reqwest::header::{CONTENT_TYPE, COOKIE, HeaderMap, LOCATION, SET_COOKIE};
 use reqwest::{Method, RequestBuilder};
+
+use super::TestApp;
 
 pub const PASSWORD: &str = "correct horse battery";
 
@@ -79,6 +82,12 @@ impl Browser {
         let mut browser = Browser::new(base);
         browser.log_in(email, PASSWORD).await.location();
         browser
+    }
+
+    /// The user may only look from now on.
+    pub async fn lose_the_right_to_write(&self, app: &TestApp, email: &'static str) {
+        let lose = "update users set can_write = ? where email = ?";
+        app.write(move |tx| tx.execute(sql(lose).bind(false).bind(email))).await;
     }
 
     pub async fn log_in(&mut self, email: &str, password: &str) -> Shown {
