@@ -11,7 +11,7 @@ use calltracker::kernel::id::{CarrierId, MessageId};
 use calltracker::kernel::page::{Page, parse_cursor};
 use calltracker::messages::outgoing::{self, Accepted, Body, Draft, Error, Prepared, UNKNOWN};
 use calltracker::messages::update::{Arrival, Media, OptOut, State, Status};
-use calltracker::messages::{self, Message, Received};
+use calltracker::messages::{self, Message, Received, threads};
 use calltracker::trackers::TrackerView;
 use serde_json::json;
 
@@ -382,4 +382,35 @@ async fn a_message_without_its_event_does_not_exist() {
     assert!(scene.world.ctx.db.write("test", broken).await.is_err());
     assert_eq!((scene.world.count("messages").await, scene.world.count("events").await), (0, 1));
     assert!(matches!(scene.receive(arrival("SM1", "Hello!")).await, Received::New(_)));
+}
+
+#[tokio::test]
+async fn conversations_are_listed_by_their_last_text() {
+    let scene = Scene::new().await;
+    let db = &scene.world.ctx.db;
+    let from = async |id: &str, sender: Option<&str>| {
+        let received = scene.receive(Arrival { from: sender.map(number), ..arrival(id, id) }).await;
+        let Received::New(id) = received else { panic!("{received:?}") };
+        id
+    };
+    let first = from("SM1", Some("+18183219871")).await;
+    let unknown = from("SM2", None).await;
+    let second = from("SM3", Some("+18183219872")).await;
+    let later = from("SM4", Some("+18183219871")).await;
+    let page = Page { limit: 2, ..Page::default() };
+    let ids = |rows: &[Message]| rows.iter().map(|message| message.id).collect::<Vec<_>>();
+    let newest = threads::list(db, scene.scope, page).await.unwrap();
+    assert_eq!(ids(&newest.rows), [later, second]);
+    let cursor = parse_cursor(&newest.next.unwrap()).unwrap();
+    let rest = threads::list(db, scene.scope, page.behind(cursor)).await.unwrap();
+    assert_eq!((ids(&rest.rows), rest.next), (vec![unknown], None));
+    // An answer is part of the conversation, and its last text.
+    let answer = Draft { to: number("+18183219872"), ..scene.draft("Hello") };
+    let scope = scene.scope;
+    let prepared = db.write("test", move |tx| outgoing::prepare(tx, scope, &answer)).await.unwrap();
+    let newest = threads::list(db, scene.scope, page).await.unwrap();
+    assert_eq!(ids(&newest.rows), [prepared.id, later]);
+    let one = threads::of(db, scene.scope, &newest.rows[1], page).await.unwrap();
+    assert_eq!((ids(&one.rows), one.next), (vec![later, first], None));
+    assert!(threads::list(db, stranger(scene.scope), page).await.unwrap().rows.is_empty());
 }

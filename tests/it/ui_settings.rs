@@ -171,6 +171,9 @@ async fn who_may_only_look_changes_no_settings() {
         shown.assert_lacks(&format!("action=\"{}", company.path("/settings")));
         eve.post_form(&company.path(rest), &[("name", "x")]).await.expect(403);
     }
+    for rest in ["/settings/carriers/new", "/messages/new"] {
+        eve.get(&company.path(rest)).await.expect(403);
+    }
     let other = app.company("Other").await;
     for rest in ["/settings", "/settings/carriers", "/settings/tokens", "/settings/audit"] {
         eve.get(&other.path(rest)).await.expect(404);

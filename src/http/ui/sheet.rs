@@ -4,6 +4,7 @@ use askama::Template;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse as _};
 
+use super::error::PageError;
 use super::form::{self, Input, Shape};
 use super::gate::Answer;
 use super::view::Frame;
@@ -33,8 +34,11 @@ impl Sheet {
         Sheet { back, ..self }
     }
 
-    /// The page, with what the API said is wrong.
+    /// The page, with what the API said is wrong. Who may only look is shown no form.
     pub(super) fn answer(mut self, inputs: Vec<Input>, problem: Option<&Problem>) -> Answer {
+        if !self.frame.can_write {
+            return Err(PageError::Forbidden);
+        }
         self.failure = form::failure(problem, &inputs);
         self.inputs = inputs;
         let status = problem.map_or(StatusCode::OK, |problem| problem.kind().status());
