@@ -70,3 +70,15 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "k") move(-1);
   if (event.key === "/" && search()) event.preventDefault();
 });
+
+// A form that was sent isn't sent again by a second click: it may buy something.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.method !== "post") return;
+  if (form.dataset.sent === "yes") event.preventDefault();
+  form.dataset.sent = "yes";
+});
+
+window.addEventListener("pageshow", () => {
+  for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+});

@@ -99,6 +99,15 @@ async fn calls_appear_by_themselves_and_the_keyboard_moves_through_them() {
         press(key).await;
         assert_eq!(chromium.value(focused).await, agency.path(&format!("/calls/{call}")), "{key}");
     }
+    // A form goes once, however often its button is pressed.
+    let twice = "const form = document.querySelector('form.out');
+        const send = () => {
+            const sent = new SubmitEvent('submit', {bubbles: true, cancelable: true});
+            form.dispatchEvent(sent);
+            return sent.defaultPrevented;
+        };
+        return [send(), send()]";
+    assert_eq!(chromium.run(twice).await, serde_json::json!([false, true]));
     press("/").await;
     assert_eq!(chromium.value(focused).await, "search");
     press("j").await;
