@@ -38,7 +38,16 @@ const WIDE: &str =
     .map((e) => e.outerHTML.slice(0, 200))";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_fit_phones_and_desktops_and_are_for_everybody() {
+async fn pages_fit_phones_and_are_for_everybody() {
+    look_at_all(PHONE, "phone").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_fit_desktops_and_are_for_everybody() {
+    look_at_all(DESKTOP, "desktop").await;
+}
+
+async fn look_at_all(size: (u32, u32), device: &str) {
     let (agency, pages) = scene().await;
     let base = &agency.app.api.base;
     Browser::of_user(base, &agency.app.ctx, ANA, None).await;
@@ -49,23 +58,21 @@ async fn pages_fit_phones_and_desktops_and_are_for_everybody() {
     // Pages that are no company's.
     let others = ["/companies", "/companies/new", "/invitation/none"].map(str::to_owned);
     for path in pages.into_iter().map(|Known { path, .. }| path).chain(others) {
-        for (size, device) in [(PHONE, "phone"), (DESKTOP, "desktop")] {
-            for (dark, colours) in [(false, "light"), (true, "dark")] {
-                chromium.resize(size).await;
-                chromium.darken(dark).await;
-                chromium.open(&format!("{base}{path}")).await;
-                let at = format!("{path} on a {device}, {colours}");
-                let wide = chromium.run(WIDE).await;
-                wrong.extend(texts(&wide).map(|element| format!("{at}: too wide: {element}")));
-                chromium.run(AXE).await;
-                let found = chromium.run_async(ASK_AXE).await;
-                wrong.extend(texts(&found).map(|violation| format!("{at}: {violation}")));
-                if let Some(folder) = &folder {
-                    std::fs::create_dir_all(folder).unwrap();
-                    let name = path.trim_start_matches('/').replace(['/', '?', '='], "_");
-                    let file = folder.join(format!("{name}.{device}.{colours}.png"));
-                    std::fs::write(file, chromium.photograph().await).unwrap();
-                }
+        for (dark, colours) in [(false, "light"), (true, "dark")] {
+            chromium.resize(size).await;
+            chromium.darken(dark).await;
+            chromium.open(&format!("{base}{path}")).await;
+            let at = format!("{path} on a {device}, {colours}");
+            let wide = chromium.run(WIDE).await;
+            wrong.extend(texts(&wide).map(|element| format!("{at}: too wide: {element}")));
+            chromium.run(AXE).await;
+            let found = chromium.run_async(ASK_AXE).await;
+            wrong.extend(texts(&found).map(|violation| format!("{at}: {violation}")));
+            if let Some(folder) = &folder {
+                std::fs::create_dir_all(folder).unwrap();
+                let name = path.trim_start_matches('/').replace(['/', '?', '='], "_");
+                let file = folder.join(format!("{name}.{device}.{colours}.png"));
+                std::fs::write(file, chromium.photograph().await).unwrap();
             }
         }
     }
