@@ -194,7 +194,8 @@ async fn an_ordered_pool_is_as_one_that_was_made_at_once() {
 #[tokio::test]
 async fn up_to_ten_are_there_at_once_and_more_by_themselves() {
     let simulator = Simulator::start();
-    let app = TestApp::start().await;
+    // It asks without a pause how far the order is.
+    let app = TestApp::with(|config| config.api.rate_per_minute = 1_000_000).await;
     let company = app.company("Acme").await;
     company.api.post(&company.path("/carriers"), &account(&simulator.url)).await.expect(201);
     let made = company.api.post(&company.path("/trackers"), &pool(10)).await.expect(201);
@@ -374,7 +375,9 @@ async fn reached(api: &Api, bought: i64) -> Json {
 #[tokio::test]
 async fn a_program_that_is_killed_again_and_again_pays_for_what_was_ordered_and_no_more() {
     let (simulator, place) = (Simulator::start(), Place::new());
-    let mut program = place.serve(&["--log", "warn"]);
+    // It asks without a pause how far the order is.
+    let arguments = ["--log", "warn", "--api-rate-per-minute", "1000000"];
+    let mut program = place.serve(&arguments);
     let company = json!({ "name": "Acme", "time_zone": "UTC", "country": "US" });
     program.api.post("/companies", &company).await.expect(201);
     program.api.post("/companies/1/carriers", &account(&simulator.url)).await.expect(201);
@@ -383,7 +386,7 @@ async fn a_program_that_is_killed_again_and_again_pays_for_what_was_ordered_and_
         let order = reached(&program.api, bought).await;
         assert_eq!(order["state"], "buying", "it was killed in the middle: {order}");
         program.kill();
-        program = place.serve(&["--log", "warn"]);
+        program = place.serve(&arguments);
     }
     let order = reached(&program.api, i64::MAX).await;
     assert_eq!((&order["state"], &order["bought"]), (&json!("done"), &json!(150)));

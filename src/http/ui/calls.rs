@@ -8,6 +8,7 @@ use axum::response::{Html, IntoResponse as _};
 use futures_util::StreamExt as _;
 use futures_util::stream::{once, unfold};
 use jiff::tz::TimeZone;
+use serde_json::json;
 
 use super::error::PageError;
 use super::flash::Flash;
@@ -258,6 +259,7 @@ async fn edit_many(request: Request) -> Answer {
         return back(format!("Nothing was changed: {} {why}.", word(field)));
     }
     let scope = request.scope();
+    let noted = json!({ "ids": ids, "tags": edit.tags, "lead_status": edit.lead_status, "spam": edit.spam });
     let change = move |tx: &mut Tx<'_>| -> db::Result<usize> {
         let mut changed = 0;
         for id in &ids {
@@ -272,5 +274,6 @@ async fn edit_many(request: Request) -> Answer {
         Ok(changed)
     };
     let changed = request.ctx.db.write("calls.edit_many", change).await?;
+    request.note("update_calls", &noted).await;
     back(format!("{changed} calls were changed."))
 }
