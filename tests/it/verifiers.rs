@@ -65,6 +65,7 @@ fn run(files: &[(&str, &str)], command: &[&str], cases: &[Json]) -> Vec<bool> {
         .args(&command[1..])
         .current_dir(folder.path())
         .env("GOCACHE", folder.path().join("cache"))
+        .env("GOPATH", folder.path().join("go"))
         .env("GOFLAGS", "-mod=mod")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
