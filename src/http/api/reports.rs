@@ -64,17 +64,31 @@ pub(super) const ROUTES: &[Route] =
         .params(PARAMS)
         .answers(Answer::Table("Report"))];
 
+/// All calls of the days that a report is about unless it says so.
+pub(in crate::http) fn usual_span(company: &Company, now: Micros) -> Span {
+    let last = today(company, now);
+    Span { first: first_day(last), last, tracker: None, channel: None }
+}
+
+/// In the company's time zone.
+fn today(company: &Company, now: Micros) -> Date {
+    // A company's zone was checked when it was set.
+    let zone = TimeZone::get(&company.time_zone).unwrap_or(TimeZone::UTC);
+    now.timestamp().to_zoned(zone).date()
+}
+
+fn first_day(last: Date) -> Date {
+    last.saturating_sub(jiff::Span::new().days(DAYS_DEFAULT - 1))
+}
+
 /// Which days and calls a query asks for.
 ///
 /// # Errors
 /// The days are the wrong way round, or too many.
 pub(in crate::http) fn span(query: &Values, company: &Company, now: Micros) -> Result<Span, Problem> {
-    // A company's zone was checked when it was set.
-    let zone = TimeZone::get(&company.time_zone).unwrap_or(TimeZone::UTC);
     let date = |name| query.choice(name, |text| text.parse::<Date>().ok());
-    let last = date("to").unwrap_or_else(|| now.timestamp().to_zoned(zone).date());
-    let usual = jiff::Span::new().days(DAYS_DEFAULT - 1);
-    let first = date("from").unwrap_or_else(|| last.saturating_sub(usual));
+    let last = date("to").unwrap_or_else(|| today(company, now));
+    let first = date("from").unwrap_or_else(|| first_day(last));
     let tracker = query.get("tracker_id").map(TrackerId);
     let span = Span { first, last, tracker, channel: query.get("source_channel") };
     if first > last {

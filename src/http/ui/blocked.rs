@@ -2,8 +2,6 @@
 
 use askama::Template;
 use axum::Router;
-use axum::http::StatusCode;
-use axum::response::{Html, IntoResponse as _};
 use jiff::tz::TimeZone;
 use serde_json::{Value as Json, json};
 
@@ -72,8 +70,7 @@ async fn answer(request: &Request, typed: &Json, problem: Option<&Problem>) -> A
         failure: form::failure(problem, &inputs),
         inputs,
     };
-    let status = problem.map_or(StatusCode::OK, |problem| problem.kind().status());
-    Ok((status, Html(page.render()?)).into_response())
+    gate::rendered(&page, problem)
 }
 
 async fn block(request: Request) -> Answer {

@@ -3,8 +3,6 @@
 
 use askama::Template;
 use axum::Router;
-use axum::http::StatusCode;
-use axum::response::{Html, IntoResponse as _};
 use jiff::tz::TimeZone;
 use serde_json::Value as Json;
 use url::Url;
@@ -118,8 +116,7 @@ async fn answer(request: &Request, refused: Option<(&Json, &Problem)>) -> Answer
         inputs,
         row: Row::new(view, &zone),
     };
-    let status = problem.map_or(StatusCode::OK, |problem| problem.kind().status());
-    Ok((status, Html(page.render()?)).into_response())
+    gate::rendered(&page, problem)
 }
 
 async fn edit(request: Request) -> Answer {

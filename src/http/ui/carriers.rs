@@ -117,6 +117,7 @@ async fn find(request: &Request) -> Result<Registered, PageError> {
 
 /// The form for a new account, or for one's credentials.
 fn sheet(request: &Request, of: Option<CarrierId>, values: &Json, problem: Option<&Problem>) -> Answer {
+    request.must_write()?;
     let (operation, asks) = if of.is_some() { ("update_carrier", CHANGE) } else { ("create_carrier", ASKS) };
     let mut inputs = form::inputs(route(operation).body_fields(), asks, values, problem);
     inputs.iter_mut().for_each(dress);

@@ -18,10 +18,10 @@ use crate::companies::{self, Company, Scope};
 use crate::db::{self, Tx};
 use crate::http::AppState;
 use crate::http::api::ask::route;
-use crate::http::api::fields::Values;
 use crate::http::api::reports as api;
 use crate::http::problem::Problem;
 use crate::kernel::clock::Micros;
+use crate::kernel::page::{Listed, Page};
 use crate::{reports, webhooks};
 
 pub(super) fn router() -> Router<AppState> {
@@ -46,11 +46,7 @@ struct Row {
 impl Row {
     fn read(tx: &mut Tx<'_>, company: Company, now: Micros) -> db::Result<Row> {
         let scope = Scope::of(company.id);
-        // Nothing is asked for, so nothing about it can be wrong.
-        let sums = match api::span(&Values::default(), &company, now) {
-            Ok(span) => reports::total(tx, scope, &span)?,
-            Err(_) => reports::Sums::default(),
-        };
+        let sums = reports::total(tx, scope, &api::usual_span(&company, now))?;
         let answered =
             sums.answered_rate().map_or_else(|| "–".to_owned(), |rate| format!("{:.0}%", rate * 100.0));
         Ok(Row { calls: sums.calls, answered, troubled: webhooks::troubled(tx, scope)?, company })
@@ -73,12 +69,16 @@ async fn first(request: Request) -> Answer {
     if let ([only], None) = (listed.rows.as_slice(), page.after) {
         return Ok(first_page(only));
     }
-    list(request).await
+    show(&request, listed, page).await
 }
 
 async fn list(request: Request) -> Answer {
     let page = request.page()?;
     let listed = companies::list(&request.ctx.db, request.user.company, page).await?;
+    show(&request, listed, page).await
+}
+
+async fn show(request: &Request, listed: Listed<Company>, page: Page) -> Answer {
     let (found, now) = (listed.rows, request.ctx.clock.now());
     let read = move |tx: &mut Tx<'_>| -> db::Result<Vec<Row>> {
         found.iter().map(|company| Row::read(tx, company.clone(), now)).collect()
@@ -118,6 +118,7 @@ fn sheet(request: &Request, values: &Json, problem: Option<&Problem>) -> Answer 
     if request.user.company.is_some() {
         return Err(PageError::NotFound);
     }
+    request.must_write()?;
     let asks: &[Ask] = ASKS;
     let inputs = form::inputs(route("create_company").body_fields(), asks, values, problem);
     let frame = Frame::of("New company", &request.user, None);

@@ -9,13 +9,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use askama::Template;
 use axum::body::{Body, to_bytes};
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, State};
 use axum::http::header::{COOKIE, HOST, ORIGIN, SET_COOKIE};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Uri};
-use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use axum::routing::{MethodRouter, get, post};
 use jiff::tz::TimeZone;
 use serde_json::Value as Json;
@@ -44,11 +45,19 @@ use crate::webhooks::{self, Webhook};
 /// Rows on a page.
 const PAGE_ROWS: usize = 50;
 /// Bytes of a form at most: all texts of the longest one, and room.
-const FORM_BYTES_MAX: usize = 256 * 1024;
+pub(super) const FORM_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of a form with a password at most, which anybody may send: the longest that there can be, and room.
+pub(super) const PASSWORD_FORM_BYTES_MAX: usize = 8 * 1024;
 /// A form must be here after this long.
 const FORM_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) type Answer = Result<Response, PageError>;
+
+/// A page with a form; its status tells whether what was typed wasn't taken.
+pub(super) fn rendered(page: &impl Template, problem: Option<&Problem>) -> Answer {
+    let status = problem.map_or(StatusCode::OK, |problem| problem.kind().status());
+    Ok((status, Html(page.render()?)).into_response())
+}
 
 /// What a handler is given: somebody is logged in, and a company in the path is one that they may see.
 pub(super) struct Request {
@@ -89,6 +98,14 @@ impl Request {
     /// The zone in which the company's times are shown.
     pub(super) fn zone(&self) -> TimeZone {
         TimeZone::get(&self.company().time_zone).unwrap_or(TimeZone::UTC)
+    }
+
+    /// For a page that is nothing but a form.
+    ///
+    /// # Errors
+    /// The user may only look.
+    pub(super) fn must_write(&self) -> Result<(), PageError> {
+        if self.user.can_write { Ok(()) } else { Err(PageError::Forbidden) }
     }
 
     /// A part of the path.
@@ -309,7 +326,7 @@ async fn admit(
     if !parts.method.is_safe() && !user.can_write && who == Who::MayWrite {
         return Err(PageError::Forbidden);
     }
-    let typed = typed(body).await?;
+    let typed = typed(body, FORM_BYTES_MAX).await?;
     let flash = Flash::read(ctx, &parts.headers).unwrap_or_default();
     Ok(Request {
         ctx: ctx.clone(),
@@ -330,9 +347,9 @@ async fn admit(
 /// A form, read to its end.
 ///
 /// # Errors
-/// It is too long, or doesn't come.
-pub(super) async fn typed(body: Body) -> Result<Typed, PageError> {
-    match tokio::time::timeout(FORM_TIMEOUT, to_bytes(body, FORM_BYTES_MAX)).await {
+/// It has more bytes than that, or doesn't come.
+pub(super) async fn typed(body: Body, bytes_max: usize) -> Result<Typed, PageError> {
+    match tokio::time::timeout(FORM_TIMEOUT, to_bytes(body, bytes_max)).await {
         Ok(Ok(form)) => Ok(Typed::parse(&form)),
         Ok(Err(_)) | Err(_) => Err(PageError::BadRequest),
     }

@@ -3,10 +3,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use askama::Template;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::header::SET_COOKIE;
 use axum::http::{HeaderMap, StatusCode};
@@ -16,17 +15,11 @@ use axum::{Extension, Router};
 
 use super::attempts::Attempts;
 use super::error::PageError;
-use super::form::Typed;
 use super::gate::{self, Answer};
 use super::view::Frame;
 use crate::http::AppState;
 use crate::users::invitations::{self, Invitation};
 use crate::users::{AddError, NewPassword, PASSWORD_CHARS};
-
-/// Bytes of the form at most: the longest password that there can be, and room.
-const FORM_BYTES_MAX: usize = 8 * 1024;
-/// The form must be here after this long.
-const FORM_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) fn router() -> Router<AppState> {
     Router::new().route("/invitation/{token}", get(show).post(accept))
@@ -73,8 +66,7 @@ async fn accept(
     if !gate::is_same_origin(&headers, &state.ctx.public_url) {
         return Err(PageError::CrossSite);
     }
-    let read = tokio::time::timeout(FORM_TIMEOUT, to_bytes(body, FORM_BYTES_MAX)).await;
-    let Ok(Ok(form)) = read else { return Err(PageError::BadRequest) };
+    let typed = gate::typed(body, gate::PASSWORD_FORM_BYTES_MAX).await?;
     let address = peer.map(|Extension(ConnectInfo(address))| address.ip());
     let found = find(&state, &token).await?;
     if attempts.count(None, address, state.ctx.clock.now()).is_err() {
@@ -84,7 +76,7 @@ async fn accept(
     if found.is_none() {
         return InvitationPage::answer(token, None, StatusCode::NOT_FOUND, "");
     }
-    let Some(password) = NewPassword::parse(Typed::parse(&form).get("password").unwrap_or_default()) else {
+    let Some(password) = NewPassword::parse(typed.get("password").unwrap_or_default()) else {
         let (least, most) = (PASSWORD_CHARS.start(), PASSWORD_CHARS.end());
         let failure = format!("A password has {least} to {most} characters.");
         return InvitationPage::answer(token, found, StatusCode::BAD_REQUEST, &failure);

@@ -2,10 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use askama::Template;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
 use axum::http::header::{RETRY_AFTER, SET_COOKIE};
 use axum::http::{HeaderMap, StatusCode};
@@ -16,15 +15,11 @@ use axum::{Extension, Router};
 use super::attempts::Attempts;
 use super::device;
 use super::error::PageError;
+use super::form::Typed;
 use super::gate::{self, Answer};
 use super::view::Frame;
 use crate::http::AppState;
 use crate::users::{self, Email, LoginError};
-
-/// Bytes of the form at most: the longest password that there can be, and room.
-const FORM_BYTES_MAX: usize = 8 * 1024;
-/// The form must be here after this long.
-const FORM_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) fn router() -> Router<AppState> {
     Router::new().route("/login", get(show).post(log_in)).route("/logout", post(log_out))
@@ -78,9 +73,9 @@ async fn log_in(
     if !gate::is_same_origin(&headers, &state.ctx.public_url) {
         return Err(PageError::CrossSite);
     }
-    let read = tokio::time::timeout(FORM_TIMEOUT, to_bytes(body, FORM_BYTES_MAX)).await;
-    let Ok(Ok(form)) = read else { return Err(PageError::BadRequest) };
-    let (typed, password, next) = (field(&form, "email"), field(&form, "password"), field(&form, "next"));
+    let form = gate::typed(body, gate::PASSWORD_FORM_BYTES_MAX).await?;
+    let field = |name| form.get(name).unwrap_or_default().to_owned();
+    let (typed, password, next) = (field("email"), field("password"), field("next"));
     let email = Email::parse(&typed);
     let address: Option<IpAddr> = peer.map(|Extension(ConnectInfo(address))| address.ip());
     let device = email.as_ref().and_then(|email| device::known(&state.ctx, &headers, email));
@@ -130,10 +125,9 @@ async fn log_out(State(state): State<AppState>, headers: HeaderMap) -> Result<Re
     Ok(([(SET_COOKIE, gate::no_cookie(&state.ctx))], Redirect::to("/login")).into_response())
 }
 
-/// A field of a form or a query; "" if it isn't there.
-fn field(encoded: &[u8], name: &str) -> String {
-    let mut fields = form_urlencoded::parse(encoded);
-    fields.find(|(key, _)| key == name).map(|(_, value)| value.into_owned()).unwrap_or_default()
+/// A field of a query; "" if it isn't there.
+fn field(query: &[u8], name: &str) -> String {
+    Typed::parse(query).get(name).unwrap_or_default().to_owned()
 }
 
 /// A path of ours, whatever was asked for: `//host` and `/\host` are other sites to a browser.

@@ -2,7 +2,6 @@
 
 use askama::Template;
 use axum::Router;
-use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse as _};
 use jiff::tz::TimeZone;
 use serde_json::{Value as Json, json};
@@ -153,8 +152,7 @@ async fn thread(request: &Request, message: &Message, typed: &Json, problem: Opt
         failure: form::failure(problem, &inputs),
         inputs,
     };
-    let status = problem.map_or(StatusCode::OK, |problem| problem.kind().status());
-    Ok((status, Html(page.render()?)).into_response())
+    gate::rendered(&page, problem)
 }
 
 /// What a text is credited to, in a few words.
@@ -207,6 +205,7 @@ fn widen(input: &mut Input) {
 }
 
 async fn sheet(request: &Request, values: &Json, problem: Option<&Problem>) -> Answer {
+    request.must_write()?;
     let scope = request.scope();
     let all = request.ctx.db.read("trackers.all", move |tx| trackers::all(tx, scope, TRACKERS_MAX)).await?;
     let mut inputs = form::inputs(route("send_message").body_fields(), ASKS, values, problem);

@@ -16,7 +16,6 @@ use crate::calls::{self, Call};
 use crate::companies::Scope;
 use crate::db::{self, Tx};
 use crate::http::AppState;
-use crate::http::api::fields::Values;
 use crate::http::api::reports as api;
 use crate::kernel::clock::Micros;
 use crate::reports::{self, By, Line, Span, Sums};
@@ -130,9 +129,9 @@ async fn show(request: Request) -> Answer {
             if let Some(input) = inputs.first_mut() {
                 input.error = wrong;
             }
-            usual(&request)
+            api::usual_span(company, now)
         }
-        None => usual(&request),
+        None => api::usual_span(company, now),
     };
     let (scope, asked) = (request.scope(), span.clone());
     let since = now.before(std::time::Duration::from_secs(MISSED_DAYS * 24 * 3600));
@@ -154,11 +153,6 @@ async fn show(request: Request) -> Answer {
         frame: request.frame("Overview", Section::Overview),
     };
     Ok(Html(page.render()?).into_response())
-}
-
-fn usual(request: &Request) -> Span {
-    let usual = api::span(&Values::default(), request.company(), request.ctx.clock.now());
-    usual.expect("the usual period is the right way round")
 }
 
 fn find(tx: &mut Tx<'_>, scope: Scope, span: &Span, since: Micros) -> db::Result<Found> {

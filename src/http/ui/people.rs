@@ -3,8 +3,6 @@
 
 use askama::Template;
 use axum::Router;
-use axum::http::StatusCode;
-use axum::response::{Html, IntoResponse as _};
 use jiff::tz::TimeZone;
 use serde_json::{Value as Json, json};
 
@@ -147,8 +145,7 @@ async fn answer(request: &Request, values: &Json, problem: Option<&Problem>) -> 
         failure: form::failure(problem, &inputs),
         inputs,
     };
-    let status = problem.map_or(StatusCode::OK, |problem| problem.kind().status());
-    Ok((status, Html(page.render()?)).into_response())
+    gate::rendered(&page, problem)
 }
 
 async fn invite(request: Request) -> Answer {
@@ -245,8 +242,7 @@ fn ask_password(request: &Request, problem: Option<&Problem>) -> Answer {
         failure: form::failure(problem, &inputs),
         inputs,
     };
-    let status = problem.map_or(StatusCode::OK, |problem| problem.kind().status());
-    Ok((status, Html(page.render()?)).into_response())
+    gate::rendered(&page, problem)
 }
 
 async fn change(request: Request) -> Answer {

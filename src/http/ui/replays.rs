@@ -2,8 +2,6 @@
 
 use askama::Template;
 use axum::Router;
-use axum::http::StatusCode;
-use axum::response::{Html, IntoResponse as _};
 use serde_json::{Value as Json, json};
 
 use super::error::PageError;
@@ -79,8 +77,7 @@ async fn answer(request: &Request, values: &Json, problem: Option<&Problem>) -> 
         inputs,
         time_zone: request.company().time_zone.clone(),
     };
-    let status = problem.map_or(StatusCode::OK, |problem| problem.kind().status());
-    Ok((status, Html(page.render()?)).into_response())
+    gate::rendered(&page, problem)
 }
 
 async fn create(request: Request) -> Answer {

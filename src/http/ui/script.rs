@@ -2,8 +2,6 @@
 
 use askama::Template;
 use axum::Router;
-use axum::http::StatusCode;
-use axum::response::{Html, IntoResponse as _};
 use serde_json::{Value as Json, json};
 
 use super::form::{self, Ask, Input, Shape};
@@ -143,8 +141,7 @@ async fn answer(
         inputs,
         report,
     };
-    let status = problem.map_or(StatusCode::OK, |problem| problem.kind().status());
-    Ok((status, Html(page.render()?)).into_response())
+    gate::rendered(&page, problem)
 }
 
 async fn check(request: Request) -> Answer {

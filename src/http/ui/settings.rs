@@ -2,8 +2,6 @@
 
 use askama::Template;
 use axum::Router;
-use axum::http::StatusCode;
-use axum::response::{Html, IntoResponse as _};
 use serde_json::Value as Json;
 
 use super::flash::Flash;
@@ -89,8 +87,7 @@ async fn answer(request: &Request, refused: Option<(&Json, &Problem)>) -> Answer
         inputs,
         facts: ASKS.iter().map(fact).collect(),
     };
-    let status = problem.map_or(StatusCode::OK, |problem| problem.kind().status());
-    Ok((status, Html(page.render()?)).into_response())
+    gate::rendered(&page, problem)
 }
 
 async fn update(request: Request) -> Answer {

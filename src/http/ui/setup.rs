@@ -70,7 +70,7 @@ async fn create(State(state): State<AppState>, headers: HeaderMap, body: Body) -
     if !gate::is_same_origin(&headers, &state.ctx.public_url) {
         return Err(PageError::CrossSite);
     }
-    let typed = gate::typed(body).await?;
+    let typed = gate::typed(body, gate::FORM_BYTES_MAX).await?;
     let text = |name| typed.get(name).unwrap_or_default().to_owned();
     let (code, email, password) = (text("code"), text("email"), text("password"));
     admit(&state, &code).await?;

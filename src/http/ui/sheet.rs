@@ -1,12 +1,9 @@
 //! A page that is one form.
 
 use askama::Template;
-use axum::http::StatusCode;
-use axum::response::{Html, IntoResponse as _};
 
-use super::error::PageError;
 use super::form::{self, Input, Shape};
-use super::gate::Answer;
+use super::gate::{self, Answer};
 use super::view::Frame;
 use crate::http::problem::Problem;
 
@@ -34,14 +31,10 @@ impl Sheet {
         Sheet { back, ..self }
     }
 
-    /// The page, with what the API said is wrong. Who may only look is shown no form.
+    /// The page, with what the API said is wrong.
     pub(super) fn answer(mut self, inputs: Vec<Input>, problem: Option<&Problem>) -> Answer {
-        if !self.frame.can_write {
-            return Err(PageError::Forbidden);
-        }
         self.failure = form::failure(problem, &inputs);
         self.inputs = inputs;
-        let status = problem.map_or(StatusCode::OK, |problem| problem.kind().status());
-        Ok((status, Html(self.render()?)).into_response())
+        gate::rendered(&self, problem)
     }
 }

@@ -2,14 +2,13 @@
 //! carrier's numbers are looked for by a button of the same form, so nothing of what was typed is lost.
 
 use askama::Template;
-use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse as _};
 use serde_json::{Value as Json, json};
 
 use super::error::PageError;
 use super::flash::Flash;
 use super::form::{self, Ask, Choice, Input, Shape};
-use super::gate::{Answer, Request};
+use super::gate::{self, Answer, Request};
 use super::trackers::{find, kind_word, url};
 use super::view::{Frame, Section};
 use crate::http::api::ask::route;
@@ -309,14 +308,11 @@ async fn form_page(request: &Request, form: Form<'_>) -> Answer {
         groups,
         search,
     };
-    let status = problem.map_or(StatusCode::OK, |problem| problem.kind().status());
-    Ok((status, Html(page.render()?)).into_response())
+    gate::rendered(&page, problem)
 }
 
 pub(super) async fn new(request: Request) -> Answer {
-    if !request.user.can_write {
-        return Err(PageError::Forbidden);
-    }
+    request.must_write()?;
     let Some(kind) = request.query("tracker_type") else { return kinds(&request).await };
     let kind = TrackerType::parse(kind).ok_or(PageError::BadRequest)?;
     let mut values = form::defaults(route("create_tracker").body_fields());
@@ -464,9 +460,7 @@ pub(super) async fn create(request: Request) -> Answer {
 
 pub(super) async fn edit(request: Request) -> Answer {
     let view = find(&request).await?;
-    if !request.user.can_write {
-        return Err(PageError::Forbidden);
-    }
+    request.must_write()?;
     changed(&request, &view, &view.to_json(), None).await
 }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use askama::Template;
 use axum::Router;
-use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse as _};
 use jiff::tz::TimeZone;
 use serde_json::{Value as Json, json};
@@ -20,7 +19,6 @@ use crate::carriers::provision::orders::{self, Order, OrderState};
 use crate::db::{self, Tx};
 use crate::http::AppState;
 use crate::http::api::ask::route;
-use crate::http::api::fields::Values;
 use crate::http::api::reports as api;
 use crate::http::problem::Problem;
 use crate::kernel::id::TrackerId;
@@ -115,7 +113,7 @@ struct TrackersPage {
 async fn list(request: Request) -> Answer {
     let (page, scope) = (request.page()?, request.scope());
     let listed = trackers::list(&request.ctx.db, scope, page).await?;
-    let span = api::span(&Values::default(), request.company(), request.ctx.clock.now())?;
+    let span = api::usual_span(request.company(), request.ctx.clock.now());
     let is_pool = |view: &&TrackerView| view.pool_size().is_some();
     let pools: Vec<TrackerId> = listed.rows.iter().filter(is_pool).map(|view| view.tracker.id).collect();
     let read = move |tx: &mut Tx<'_>| {
@@ -372,8 +370,7 @@ async fn answer(request: &Request, refused: Option<Refused<'_>>) -> Answer {
         is_fewer_open: problem_of(true).is_some(),
         view,
     };
-    let status = refused.map_or(StatusCode::OK, |refused| refused.problem.kind().status());
-    Ok((status, Html(page.render()?)).into_response())
+    gate::rendered(&page, refused.map(|refused| refused.problem))
 }
 
 async fn add_numbers(request: Request) -> Answer {

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 
 use askama::Template;
 use axum::Router;
-use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse as _};
 use jiff::tz::TimeZone;
 use serde_json::{Value as Json, json};
@@ -15,8 +14,9 @@ use super::chart::Bars;
 use super::deliveries::{self, Rows};
 use super::error::PageError;
 use super::flash::Flash;
-use super::form::{self, Ask, Input, Shape};
+use super::form::{self, Ask, Shape};
 use super::gate::{self, Answer, Request};
+use super::sheet::Sheet;
 use super::view::{Frame, Moment, Pages, Section};
 use crate::events::EventType;
 use crate::http::AppState;
@@ -245,47 +245,21 @@ async fn answer(request: &Request, failure: String, tried: Option<Tried>) -> Ans
     Ok(Html(page.render()?).into_response())
 }
 
-#[derive(Template)]
-#[template(path = "webhook_form.html")]
-struct FormPage {
-    frame: Frame,
-    title: &'static str,
-    action: String,
-    button: &'static str,
-    back: String,
-    failure: String,
-    inputs: Vec<Input>,
-}
-
-impl FormPage {
-    fn answer(
-        request: &Request,
-        webhook: Option<&Webhook>,
-        values: &Json,
-        problem: Option<&Problem>,
-    ) -> Answer {
-        let operation = if webhook.is_some() { "update_webhook" } else { "create_webhook" };
-        let inputs = form::inputs(route(operation).body_fields(), ASKS, values, problem);
-        let list = format!("/companies/{}/webhooks", request.company().id);
-        let title = if webhook.is_some() { "Change the webhook" } else { "New webhook" };
-        let page = FormPage {
-            frame: request.frame(title, Section::Webhooks),
-            title,
-            button: if webhook.is_some() { "Save" } else { "Create and verify" },
-            action: webhook.map_or_else(|| list.clone(), url),
-            back: webhook.map_or(list, url),
-            failure: form::failure(problem, &inputs),
-            inputs,
-        };
-        let status = problem.map_or(StatusCode::OK, |problem| problem.kind().status());
-        Ok((status, Html(page.render()?)).into_response())
-    }
+/// The form for a new webhook, or for what is to be changed of one.
+fn sheet(request: &Request, webhook: Option<&Webhook>, values: &Json, problem: Option<&Problem>) -> Answer {
+    let (operation, title, button) = match webhook {
+        Some(_) => ("update_webhook", "Change the webhook", "Save"),
+        None => ("create_webhook", "New webhook", "Create and verify"),
+    };
+    let inputs = form::inputs(route(operation).body_fields(), ASKS, values, problem);
+    let action = webhook.map_or_else(|| format!("/companies/{}/webhooks", request.company().id), url);
+    Sheet::new(request.frame(title, Section::Webhooks), title, action, button).answer(inputs, problem)
 }
 
 async fn new(request: Request) -> Answer {
     let mut values = form::defaults(route("create_webhook").body_fields());
     values["events"] = json!("all");
-    FormPage::answer(&request, None, &values, None)
+    sheet(&request, None, &values, None)
 }
 
 async fn create(request: Request) -> Answer {
@@ -296,14 +270,14 @@ async fn create(request: Request) -> Answer {
             let flash = Flash { notice: "The webhook is made and being verified.".to_owned(), secret };
             Ok(request.go(&format!("/webhooks/{}", made["id"]), &flash))
         }
-        Err(problem) if problem.is_about_input() => FormPage::answer(&request, None, &body, Some(&problem)),
+        Err(problem) if problem.is_about_input() => sheet(&request, None, &body, Some(&problem)),
         Err(problem) => Err(problem.into()),
     }
 }
 
 async fn edit(request: Request) -> Answer {
     let webhook = find(&request).await?;
-    FormPage::answer(&request, Some(&webhook), &webhook.to_json(), None)
+    sheet(&request, Some(&webhook), &webhook.to_json(), None)
 }
 
 async fn update(request: Request) -> Answer {
@@ -311,9 +285,7 @@ async fn update(request: Request) -> Answer {
     let body = request.typed.body(route("update_webhook").body_fields(), ASKS);
     match request.ask("update_webhook", Some(body.clone())).await {
         Ok(_) => Ok(request.go(&format!("/webhooks/{}", webhook.id), &Flash::notice("Saved."))),
-        Err(problem) if problem.is_about_input() => {
-            FormPage::answer(&request, Some(&webhook), &body, Some(&problem))
-        }
+        Err(problem) if problem.is_about_input() => sheet(&request, Some(&webhook), &body, Some(&problem)),
         Err(problem) => Err(problem.into()),
     }
 }
