@@ -104,10 +104,13 @@ impl Listener {
                 let _ = self.woken.changed().await;
                 tokio::time::sleep_until(told).await;
             };
+            let until_heartbeat = HEARTBEAT.saturating_sub(self.quiet_since.elapsed());
+            let is_shared = self.ctx.db.is_shared();
+            let sleep = if is_shared { until_heartbeat.min(LOOK_EVERY) } else { until_heartbeat };
             tokio::select! {
                 _ = self.shutdown.wait_for(|down| *down) => return None,
                 () = woken => {}
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = tokio::time::sleep(sleep) => {}
             }
         }
     }
